@@ -1,0 +1,43 @@
+"""The Hazelcast client, with the settings that its defaults get wrong for a pipeline."""
+
+from typing import Any
+
+import hazelcast
+from hazelcast.config import IntType, ReconnectMode
+from hazelcast.errors import HazelcastError
+
+from infra.errors import TerminalError, TransientError
+from infra.settings import HazelcastSettings
+
+CUSTOMERS, MERCHANTS, MANIFEST = "customerMap", "merchantMap", "featureManifest"
+PREDICTIONS, CARD_ACTIVITY, SNAPSHOTS = "predictionResult", "cardActivity", "featureSnapshot"
+
+
+def connect(settings: HazelcastSettings, **overrides: Any) -> hazelcast.HazelcastClient:
+    """A connected client.
+
+    Raises:
+        TransientError: no member answers.
+        TerminalError: no member is named and no local stack is up.
+    """
+    if not settings.members:
+        raise TerminalError(
+            "no Hazelcast: start the local stack with `fraudflow up`, or name yours in FRAUDFLOW_HAZELCAST__MEMBERS"
+        )
+    try:
+        return hazelcast.HazelcastClient(
+            cluster_name=settings.cluster_name,
+            cluster_members=settings.members,
+            cluster_connect_timeout=settings.connect_timeout_seconds,
+            invocation_timeout=settings.invocation_timeout_seconds,
+            # The writes here are idempotent puts: sent again, they change nothing; not sent again, one
+            # dead member fails every call that was under way.
+            redo_operation=True,
+            operation_backup_timeout=1,
+            reconnect_mode=ReconnectMode.ON,
+            # Python's default is a 32-bit int, which refuses card numbers and millisecond times.
+            default_int_type=IntType.LONG,
+            **overrides,
+        )
+    except (HazelcastError, OSError) as error:
+        raise TransientError(f"Hazelcast at {', '.join(settings.members)} does not answer: {error}") from error

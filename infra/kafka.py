@@ -1,0 +1,181 @@
+"""Kafka clients from the settings, and the few questions that the rooms ask a cluster."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from infra.errors import TerminalError, TransientError
+from infra.settings import KafkaSettings
+
+REQUEST_TIMEOUT_SECONDS = 15.0
+
+_LOGIN = (
+    "security_protocol",
+    "sasl_mechanism",
+    "sasl_username",
+    "sasl_password",
+    "ssl_ca_location",
+    "ssl_certificate_location",
+    "ssl_key_location",
+    "ssl_key_password",
+)
+
+
+def client_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """librdkafka's configuration of address and login. Holds secrets: never log it.
+
+    Raises:
+        TerminalError: no broker is named and no local stack is up.
+    """
+    if not kafka.bootstrap_servers:
+        raise TerminalError(
+            "no Kafka: start the local stack with `fraudflow up`, or name yours in "
+            "FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS"
+        )
+    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers}
+    for name in _LOGIN:
+        value = getattr(kafka, name)
+        if value is not None:
+            secret = getattr(value, "get_secret_value", None)
+            config[name.replace("_", ".")] = secret() if secret else str(value)
+    return config
+
+
+def admin(kafka: KafkaSettings) -> AdminClient:
+    """An admin client."""
+    return AdminClient(client_config(kafka))
+
+
+def topic_names(kafka: KafkaSettings) -> list[str]:
+    """The names of all topics of the pipeline."""
+    return list(kafka.topics.model_dump().values())
+
+
+def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
+    """Create the topics that are missing.
+
+    Business dates are old, and Kafka deletes by timestamp: topics stamp records on arrival.
+
+    Returns:
+        The number of partitions of each topic, by name.
+
+    Raises:
+        TransientError: the cluster did not answer in time.
+    """
+    client = admin(kafka)
+    present = _topics(client)
+    missing = [name for name in topic_names(kafka) if name not in present]
+    futures = client.create_topics(
+        [
+            NewTopic(
+                name,
+                num_partitions=kafka.partitions,
+                replication_factor=kafka.replication_factor,
+                config={"message.timestamp.type": "LogAppendTime"},
+            )
+            for name in missing
+        ],
+        operation_timeout=REQUEST_TIMEOUT_SECONDS,
+    ) if missing else {}
+    for name, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise _explained(error, f"cannot create topic {name}") from error
+    return partitions(kafka)
+
+
+def partitions(kafka: KafkaSettings) -> dict[str, int]:
+    """The number of partitions of each topic of the pipeline that exists, by name."""
+    present = _topics(admin(kafka))
+    return {name: present[name] for name in topic_names(kafka) if name in present}
+
+
+def _topics(client: AdminClient) -> dict[str, int]:
+    try:
+        metadata = client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS)
+    except KafkaException as error:
+        raise _explained(error, "Kafka does not answer") from error
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
+    """Delete topics and everything in them. Returns those that existed."""
+    client = admin(kafka)
+    present = [name for name in names if name in _topics(client)]
+    futures = client.delete_topics(present, operation_timeout=REQUEST_TIMEOUT_SECONDS) if present else {}
+    for name, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise _explained(error, f"cannot delete topic {name}") from error
+    return present
+
+
+class GroupReader:
+    """Reads how far a consumer group has come, without joining it."""
+
+    def __init__(self, kafka: KafkaSettings, group_id: str, topic: str):
+        self._consumer = Consumer(
+            client_config(kafka)
+            | {"group.id": group_id, "enable.auto.commit": False, "isolation.level": "read_committed"}
+        )
+        self._partitions = [TopicPartition(topic, p) for p in range(partitions(kafka).get(topic, 0))]
+
+    def lag(self) -> dict[int, int]:
+        """Records not yet committed by the group, per partition.
+
+        Counts offsets: the markers of a transactional producer are among them while they are ahead of
+        the group, and are skipped as soon as it reads past.
+        """
+        try:
+            done = self._consumer.committed(self._partitions, timeout=REQUEST_TIMEOUT_SECONDS)
+            result = {}
+            for at in done:
+                low, high = self._consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
+                result[at.partition] = max(0, high - (at.offset if at.offset >= 0 else low))
+        except KafkaException as error:
+            raise _explained(error, "cannot read the group's offsets") from error
+        return result
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+
+def end_offsets(kafka: KafkaSettings, topic: str) -> dict[int, tuple[int, int]]:
+    """The first and the next offset of each partition of a topic; the next one for read_committed readers."""
+    consumer = Consumer(
+        client_config(kafka)
+        | {"group.id": "fraudflow-offsets", "enable.auto.commit": False, "isolation.level": "read_committed"}
+    )
+    try:
+        return {
+            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=REQUEST_TIMEOUT_SECONDS)
+            for p in range(partitions(kafka).get(topic, 0))
+        }
+    except KafkaException as error:
+        raise _explained(error, f"cannot read the offsets of {topic}") from error
+    finally:
+        consumer.close()
+
+
+def _explained(error: KafkaException, what: str) -> TransientError | TerminalError:
+    """Our error for Kafka's: one that a retry may cure, or one that a person must mend."""
+    cause = error.args[0]
+    transient = {
+        KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's own names begin with an underscore
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+    }
+    if cause.retriable() or cause.code() in transient:
+        return TransientError(f"{what}: {cause.str()}")
+    return TerminalError(f"{what}: {cause.str()}. Check the address, the login and the rights in FRAUDFLOW_KAFKA__*")
