@@ -1,0 +1,111 @@
+"""The input side of the loop: batches from one consumer group, and the way back after an abort."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config
+from infra.settings import KafkaSettings, ScoringSettings
+
+# A batch is what has arrived: the first message is waited for, the others are taken if they are there. Under
+# load the queue is full and batches grow to max_batch; when idle a batch is one message, at once.
+IDLE_POLL_SECONDS = 0.2
+# After a kill -9 the group hands the partitions over when the session has timed out.
+SESSION_TIMEOUT_MS = 6_000
+
+
+@dataclass
+class Taken:
+    """A batch of messages, and the offsets to commit once it is done: our own book, never `position()`."""
+
+    messages: list[Message]
+    book: list[TopicPartition]
+
+
+class BatchConsumer:
+    """Takes batches from the input topic."""
+
+    def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, on_rebalance: Callable[[str], None]):
+        self._topic = kafka.topics.transactions
+        self._max_batch = scoring.max_batch
+        self._on_rebalance = on_rebalance
+        self._rebalanced = False
+        self._consumer = Consumer(
+            client_config(kafka)
+            | {
+                "group.id": scoring.group_id,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "range",
+                "session.timeout.ms": SESSION_TIMEOUT_MS,
+                "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 3,
+                # Enough for a few of the largest batches; more only grows the memory.
+                "queued.max.messages.kbytes": 32_768,
+                "queued.min.messages": 4 * scoring.max_batch,
+                "fetch.wait.max.ms": 50,
+            }
+        )
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
+    def take(self) -> Taken | None:
+        """The next batch, or None if nothing came in `IDLE_POLL_SECONDS`.
+
+        Raises:
+            KafkaException: the consumer reports an error.
+        """
+        self._rebalanced = False
+        first = self._consumer.poll(IDLE_POLL_SECONDS)
+        if first is None:
+            return None
+        messages = [first]
+        if self._max_batch > 1:
+            messages += self._consumer.consume(self._max_batch - 1, 0)
+        if self._rebalanced:
+            # What was taken before the partitions changed hands may be another scorer's by now. The committed
+            # offsets say where to go on; nothing of it was scored.
+            self.rewind()
+            return None
+        errors = [message.error() for message in messages if message.error()]
+        if errors:
+            self.rewind()
+            raise KafkaException(errors[0])
+        last: dict[int | None, int] = {message.partition(): message.offset() or 0 for message in messages}
+        book = [TopicPartition(self._topic, p or 0, offset + 1) for p, offset in last.items()]
+        return Taken(messages, book)
+
+    def rewind(self) -> None:
+        """Go back to the committed offsets: without it, what an aborted transaction had taken is lost.
+
+        Raises:
+            KafkaException: the offsets cannot be read; nothing may be taken before they were.
+        """
+        assigned = self._consumer.assignment()
+        if not assigned:
+            return
+        for at in self._consumer.committed(assigned, timeout=REQUEST_TIMEOUT_SECONDS):
+            if at.error:
+                raise KafkaException(at.error)
+            self._consumer.seek(
+                TopicPartition(at.topic, at.partition, at.offset if at.offset >= 0 else OFFSET_BEGINNING)
+            )
+
+    def group_metadata(self) -> object:
+        """The group's generation as it is now; fetched for each transaction, it fences scorers left behind."""
+        return self._consumer.consumer_group_metadata()
+
+    def close(self) -> None:
+        """Leave the group, so that the others take over at once."""
+        self._consumer.close()
+
+    def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._rebalanced = True
+        self._on_rebalance(f"assigned {sorted(p.partition for p in partitions)}")
+
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._rebalanced = True
+        self._on_rebalance(f"gave up {sorted(p.partition for p in partitions)}")

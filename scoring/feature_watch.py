@@ -1,0 +1,75 @@
+"""Keeps the features of a scorer as new as the manifest in Hazelcast, outside the scoring thread."""
+
+import logging
+import threading
+
+from hazelcast.errors import HazelcastError
+
+from infra.errors import TransientError
+from infra.feature_store import FeatureStore
+from infra.hazelcast import connect
+from infra.settings import Settings
+from scoring.features import Features
+
+logger = logging.getLogger(__name__)
+
+
+class FeatureWatch(threading.Thread):
+    """Looks at the manifest every `feature_poll_seconds` and loads what it names.
+
+    Hazelcast away, or back with empty maps, changes nothing for a scorer that has features: it goes on with
+    those, and every prediction says which version it used. A scorer without features waits.
+    """
+
+    def __init__(self, settings: Settings):
+        super().__init__(name="feature-watch", daemon=True)
+        self._settings = settings
+        self._newest: Features | None = None
+        self._stop_event = threading.Event()
+        self._changed = threading.Event()
+        self.state = "waiting for features: run load-features"
+
+    def newest(self) -> Features | None:
+        """The newest features loaded so far."""
+        return self._newest
+
+    def wait(self, seconds: float) -> Features | None:
+        """The newest features, waited for at most `seconds`."""
+        self._changed.wait(seconds)
+        return self._newest
+
+    def stop(self) -> None:
+        """End the thread at its next look."""
+        self._stop_event.set()
+
+    def run(self) -> None:
+        """Connect, look, load; for as long as the scorer lives."""
+        while not self._stop_event.is_set():
+            try:
+                client = connect(self._settings.hazelcast)
+            except TransientError as error:
+                self._tell(f"waiting for Hazelcast: {error}")
+                self._stop_event.wait(self._settings.scoring.feature_poll_seconds)
+                continue
+            try:
+                self._watch(FeatureStore(client))
+            except (HazelcastError, TransientError) as error:
+                self._tell(f"waiting for Hazelcast: {error}")
+            finally:
+                client.shutdown()
+
+    def _watch(self, store: FeatureStore) -> None:
+        while not self._stop_event.is_set():
+            manifest = store.read_manifest()
+            if manifest is None:
+                self._tell("waiting for features: no manifest in Hazelcast, run load-features")
+            elif self._newest is None or manifest.version != self._newest.version:
+                self._newest = Features.from_tables(store.read_snapshot(manifest))
+                self._changed.set()
+                self._tell(f"features {manifest.version}")
+            self._stop_event.wait(self._settings.scoring.feature_poll_seconds)
+
+    def _tell(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            logger.info(state)

@@ -1,0 +1,254 @@
+"""From transactions to the model's input: look-ups of customers and merchants, codes, distance.
+
+Everything that can be known before a transaction arrives is computed once per feature version, in arrays
+that a batch indexes by row number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from infra.feature_tables import FeatureTables
+from scoring.transaction import Reason, Rejected, Transaction, card_key
+
+EARTH_RADIUS_KM = 6371.0087714  # mean radius of the WGS 84 ellipsoid, as in the reference pipeline
+
+MODEL_INPUTS = (
+    "cc_num",
+    "category",
+    "amt",
+    "merchant",
+    "transaction_weekday",
+    "transaction_month",
+    "transaction_hour",
+    "gender",
+    "zip",
+    "city_pop",
+    "job",
+    "age",
+    "setting",
+    "age_group",
+    "distance_from_home",
+)
+_COLUMN = {name: i for i, name in enumerate(MODEL_INPUTS)}
+_CUSTOMER_COLUMNS = {
+    "cc_num": "cc_num_code",
+    "gender": "gender_code",
+    "zip": "zip_code",
+    "city_pop": "city_pop",
+    "job": "job_code",
+    "age": "age",
+    "setting": "setting_code",
+    "age_group": "age_group_code",
+}
+_MERCHANT_COLUMNS = {"category": "category_code", "merchant": "merchant_code"}
+_AMOUNT_LIMIT = 1e12  # beyond it, an amount is a mistake of the sender; float32 still holds it
+
+
+@dataclass
+class Lookup:
+    """Rows of one table by key, with their model inputs as float32; NaN where a code is missing."""
+
+    index: dict[int | str, int]
+    inputs: NDArray[np.float32]
+    columns: list[int]
+    incomplete: NDArray[np.bool_]
+
+    @classmethod
+    def build(cls, keys: Sequence[int | str], frame: pl.DataFrame, names: dict[str, str]) -> "Lookup":
+        """`names` maps a model input to the column of `frame` that holds it."""
+        inputs = frame.select(pl.col(c).cast(pl.Float32) for c in names.values()).fill_null(float("nan"))
+        matrix = np.ascontiguousarray(inputs.to_numpy())
+        return cls(
+            index={key: row for row, key in enumerate(keys)},
+            inputs=matrix,
+            columns=[_COLUMN[name] for name in names],
+            incomplete=np.isnan(matrix).any(axis=1),
+        )
+
+    def missing_codes(self, row: int) -> str:
+        """The names of the inputs that a row lacks."""
+        return ", ".join(
+            MODEL_INPUTS[column]
+            for column, value in zip(self.columns, self.inputs[row], strict=True)
+            if np.isnan(value)
+        )
+
+
+@dataclass
+class Batch:
+    """A batch of transactions that can be scored; every array has one entry per transaction."""
+
+    rows: list[Transaction]
+    positions: list[int]
+    customer: NDArray[np.intp]
+    merchant: NDArray[np.intp]
+    amount: NDArray[np.float64]
+    latitude: NDArray[np.float64]
+    longitude: NDArray[np.float64]
+    date_code: NDArray[np.intp]
+    distance_km: NDArray[np.float64]
+    inputs: NDArray[np.float32]
+
+
+@dataclass
+class Features:
+    """All features of one version."""
+
+    version: str
+    customers: pl.DataFrame
+    merchants: pl.DataFrame
+    dictionaries: dict[str, dict[str, int]]
+    customer: Lookup = field(init=False)
+    merchant: Lookup = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.customer = Lookup.build(
+            [card_key(card) for card in self.customers["card"].to_list()], self.customers, _CUSTOMER_COLUMNS
+        )
+        self.merchant = Lookup.build(self.merchants["merchant"].to_list(), self.merchants, _MERCHANT_COLUMNS)
+        self._home_latitude = np.radians(self.customers["customer_lat"].to_numpy())
+        self._home_longitude = np.radians(self.customers["customer_lon"].to_numpy())
+        self._home_cosine = np.cos(self._home_latitude)
+        self._date_inputs, self.date_codes = self._date_table()
+
+    @classmethod
+    def from_tables(cls, tables: FeatureTables) -> "Features":
+        """Index the tables that the feature store gave."""
+        return cls(tables.version, tables.customers, tables.merchants, tables.dictionaries)
+
+    def _date_table(self) -> tuple[NDArray[np.float32], list[tuple[int, int, int] | None]]:
+        """All 7 x 12 x 24 triples of (weekday, month, hour) with their codes; NaN where a dictionary lacks one."""
+        weekdays, months, hours = (
+            self.dictionaries[name] for name in ("transactionWeekDays", "transactionMonths", "transactionHours")
+        )
+        triples = [
+            (weekdays.get(str(weekday)), months.get(str(month)), hours.get(f"{hour:02d}"))
+            for weekday in range(7)
+            for month in range(1, 13)
+            for hour in range(24)
+        ]
+        inputs = np.array([[np.nan if code is None else code for code in t] for t in triples], np.float32)
+        codes = [None if None in t else t for t in triples]
+        return inputs, codes  # type: ignore[return-value]
+
+    def build(self, rows: list[Transaction], positions: list[int]) -> tuple[Batch, dict[int, Rejected]]:
+        """Look up and compute the model's input.
+
+        Returns:
+            The batch of all transactions that have every feature, and the others' reasons, by position.
+        """
+        rejected: dict[int, Rejected] = {}
+        dates = _parse_dates([row.transaction_date for row in rows])
+        customer = self._find(self.customer.index, [row.cc_num for row in rows])
+        merchant = np.array([self.merchant.index.get(row.merchant, -1) for row in rows], np.intp)
+        amount = np.array([row.amt for row in rows], np.float64)
+        latitude = np.array([row.merch_lat for row in rows], np.float64)
+        longitude = np.array([row.merch_long for row in rows], np.float64)
+        date_code = _date_code(dates)
+        good = (
+            (np.abs(amount) <= _AMOUNT_LIMIT)
+            & (np.abs(latitude) <= 90)
+            & (np.abs(longitude) <= 180)
+            & ~np.isnat(dates)
+            & (customer >= 0)
+            & (merchant >= 0)
+            & ~self.customer.incomplete[customer]
+            & ~self.merchant.incomplete[merchant]
+            & ~np.isnan(self._date_inputs).any(axis=1)[date_code]
+            & np.array([bool(row.trans_num) and row.is_fraud in (None, 0, 1) for row in rows], bool)
+        )
+        if not good.all():
+            for i in np.flatnonzero(~good).tolist():
+                rejected[positions[i]] = self._reason(rows[i], customer[i], merchant[i], dates[i])
+            keep = np.flatnonzero(good)
+            rows = [rows[i] for i in keep]
+            positions = [positions[i] for i in keep]
+            customer, merchant, amount = customer[keep], merchant[keep], amount[keep]
+            latitude, longitude, date_code = latitude[keep], longitude[keep], date_code[keep]
+        distance = self._distance_km(customer, latitude, longitude)
+        inputs = np.empty((len(rows), len(MODEL_INPUTS)), np.float32)
+        inputs[:, self.customer.columns] = self.customer.inputs[customer]
+        inputs[:, self.merchant.columns] = self.merchant.inputs[merchant]
+        inputs[:, _COLUMN["amt"]] = amount
+        first = _COLUMN["transaction_weekday"]
+        inputs[:, first : first + 3] = self._date_inputs[date_code]
+        inputs[:, _COLUMN["distance_from_home"]] = distance
+        return (
+            Batch(rows, positions, customer, merchant, amount, latitude, longitude, date_code, distance, inputs),
+            rejected,
+        )
+
+    @staticmethod
+    def _find(index: dict[int | str, int], cards: list[int | str]) -> NDArray[np.intp]:
+        return np.array([index.get(card if type(card) is int else card_key(card), -1) for card in cards], np.intp)
+
+    def _distance_km(
+        self, customer: NDArray[np.intp], latitude: NDArray[np.float64], longitude: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Haversine distance between home and merchant."""
+        phi = np.radians(latitude)
+        half_phi = (phi - self._home_latitude[customer]) / 2
+        half_lambda = (np.radians(longitude) - self._home_longitude[customer]) / 2
+        a = np.sin(half_phi) ** 2 + self._home_cosine[customer] * np.cos(phi) * np.sin(half_lambda) ** 2
+        # Rounding can carry the sine's square past 1 for points on opposite sides of the earth.
+        return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(a, 1)))
+
+    def _reason(self, row: Transaction, customer: int, merchant: int, date: np.datetime64) -> Rejected:  # noqa: PLR0911
+        """What is wrong with a transaction; the sender's mistakes before what we do not know."""
+        if not row.trans_num:
+            return Rejected(Reason.INVALID_VALUE, "trans_num is empty")
+        if row.is_fraud not in (None, 0, 1):
+            return Rejected(Reason.INVALID_VALUE, "is_fraud is neither 0 nor 1")
+        if not abs(row.amt) <= _AMOUNT_LIMIT:
+            return Rejected(Reason.INVALID_VALUE, f"amt is beyond {_AMOUNT_LIMIT:g}")
+        if not (abs(row.merch_lat) <= 90 and abs(row.merch_long) <= 180):
+            return Rejected(Reason.INVALID_VALUE, "merch_lat or merch_long is not on earth")
+        if np.isnat(date):
+            return Rejected(Reason.INVALID_VALUE, "transaction_date is not a date in the form yyyy-MM-dd HH:mm:ss")
+        if customer < 0:
+            return Rejected(Reason.UNKNOWN_CUSTOMER, "no customer has this card")
+        if merchant < 0:
+            return Rejected(Reason.UNKNOWN_MERCHANT, "no merchant has this name")
+        if self.customer.incomplete[customer]:
+            return Rejected(
+                Reason.UNKNOWN_CODE, f"the dictionaries lack the customer's {self.customer.missing_codes(customer)}"
+            )
+        if self.merchant.incomplete[merchant]:
+            return Rejected(
+                Reason.UNKNOWN_CODE, f"the dictionaries lack the merchant's {self.merchant.missing_codes(merchant)}"
+            )
+        return Rejected(Reason.UNKNOWN_CODE, "the dictionaries lack the date's weekday, month or hour")
+
+
+def _parse_dates(dates: list[str]) -> NDArray[np.datetime64]:
+    """Dates to datetime64[s]; NaT where the form is not `yyyy-MM-dd HH:mm:ss` or no such day exists."""
+    if all(len(date) == 19 and date[10] == " " and date[4] == "-" for date in dates):
+        try:
+            return np.array(dates, "datetime64[s]")
+        except ValueError:
+            pass  # one of them is no date: find out which, one by one
+    return np.array([_parse_date(date) for date in dates], "datetime64[s]")
+
+
+def _parse_date(date: str) -> np.datetime64:
+    if len(date) != 19 or date[10] != " " or date[4] != "-":
+        return np.datetime64("NaT", "s")
+    try:
+        return np.datetime64(date, "s")
+    except ValueError:
+        return np.datetime64("NaT", "s")
+
+
+def _date_code(dates: NDArray[np.datetime64]) -> NDArray[np.intp]:
+    """Row in the table of (weekday, month, hour); 0 for NaT, which is rejected elsewhere."""
+    valid = ~np.isnat(dates)
+    days = dates.astype("datetime64[D]").astype(np.int64)
+    months = dates.astype("datetime64[M]").astype(np.int64)
+    hours = dates.astype("datetime64[h]").astype(np.int64)
+    weekday = (days + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
+    code = (weekday * 12 + months % 12) * 24 + hours % 24
+    return np.where(valid, code, 0).astype(np.intp)

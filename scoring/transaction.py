@@ -1,0 +1,48 @@
+"""A transaction as it stands in Kafka, and the reasons for which one cannot be scored."""
+
+from enum import StrEnum
+
+import msgspec
+
+MAX_CARD_DIGITS = 19  # ISO/IEC 7812: the longest card number
+
+
+class Transaction(msgspec.Struct, gc=False):
+    """One JSON value of the Transactions topic: the columns of the transactions CSV.
+
+    `is_fraud` is known of simulated and of historical transactions only. Unknown fields are ignored.
+    """
+
+    cc_num: int | str
+    trans_num: str
+    amt: float
+    merchant: str
+    transaction_date: str
+    merch_lat: float
+    merch_long: float
+    is_fraud: int | None = None
+
+
+class Reason(StrEnum):
+    """Why a transaction is a dead letter."""
+
+    EMPTY = "empty"
+    MALFORMED = "malformed"
+    INVALID_VALUE = "invalid value"
+    UNKNOWN_CUSTOMER = "unknown customer"
+    UNKNOWN_MERCHANT = "unknown merchant"
+    UNKNOWN_CODE = "unknown code"
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The reason and, for people, the detail. Never holds a card number."""
+
+    reason: Reason
+    detail: str
+
+
+def card_key(card: int | str) -> int | str:
+    """One form for the same card written as a JSON number or as a string of digits."""
+    if type(card) is int:
+        return card
+    return int(card) if card.isdecimal() and card.isascii() and len(card) <= MAX_CARD_DIGITS else card

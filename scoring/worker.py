@@ -1,0 +1,130 @@
+"""One scorer process: `python -m scoring.worker --slot 0`.
+
+Ends on SIGTERM with everything committed, and when its supervisor is gone, however that went: the kernel
+sends the signal (PR_SET_PDEATHSIG), and where there is no such kernel, its standard input ends.
+"""
+
+import argparse
+import ctypes
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import time
+
+from infra.errors import FraudflowError, TerminalError
+from infra.kafka import ensure_topics
+from infra.settings import Settings, get_settings
+from scoring.feature_watch import FeatureWatch
+from scoring.loop import ScoringLoop
+from scoring.model import PROJECT_MODEL, load_model
+from scoring.scorer import Scorer
+
+logger = logging.getLogger("scoring.worker")
+
+# The exit code by which the supervisor knows that a restart would not help.
+EXIT_TERMINAL = 64
+REPORT_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """Ties a scorer to its process: signals, supervisor, reports."""
+
+    def __init__(self, settings: Settings, slot: str, supervised: bool):
+        self._settings = settings
+        self._slot = slot
+        self._supervised = supervised
+        self._stop = False
+        self._next_report = 0.0
+        self._features = FeatureWatch(settings)
+
+    def run(self) -> None:
+        """Wait for features, then score until told to stop.
+
+        Raises:
+            TerminalError: the model or the settings cannot be used.
+        """
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        if self._supervised:
+            self._die_with_supervisor()
+        scoring = self._settings.scoring
+        model = load_model(scoring.model or PROJECT_MODEL, scoring.model_sha256)
+        partitions = ensure_topics(self._settings.kafka)[self._settings.kafka.topics.predictions]
+        self._features.start()
+        try:
+            while not self._stopping() and self._features.wait(0.5) is None:
+                self._report({"state": self._features.state})
+            features = self._features.newest()
+            if features is None or self._stopping():
+                return
+            scorer = Scorer(model, features, scoring)
+            loop = ScoringLoop(self._settings, scorer, self._slot, partitions)
+            logger.info("scoring with model %s and features %s", model.version, features.version)
+
+            def between_batches() -> None:
+                newest = self._features.newest()
+                if newest is not None and newest is not scorer.features:
+                    scorer.features = newest
+                self._report(loop.counters.report() | {"state": "scoring"})
+
+            loop.run(self._stopping, between_batches)
+            self._report(loop.counters.report() | {"state": "stopped"}, now=True)
+        finally:
+            self._features.stop()
+
+    def _stopping(self) -> bool:
+        return self._stop or (self._supervised and _stdin_ended())
+
+    def _on_signal(self, *_: object) -> None:
+        self._stop = True
+
+    @staticmethod
+    def _die_with_supervisor() -> None:
+        if sys.platform != "linux":
+            return
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # gone between our start and the call: no signal will come
+            raise TerminalError("the supervisor is gone")
+
+    def _report(self, report: dict[str, object], now: bool = False) -> None:
+        """A JSON line on standard output, once a second: the supervisor reads it."""
+        if not self._supervised or (time.monotonic() < self._next_report and not now):
+            return
+        self._next_report = time.monotonic() + REPORT_SECONDS
+        try:
+            print(json.dumps(report), flush=True)
+        except BrokenPipeError:
+            self._stop = True
+
+
+def _stdin_ended() -> bool:
+    readable, _, _ = select.select([sys.stdin], [], [], 0)
+    return bool(readable) and not sys.stdin.read(1)
+
+
+def main() -> int:
+    """Run one scorer; the exit code says whether a restart may help."""
+    parser = argparse.ArgumentParser(description="One scorer process of a consumer group.")
+    parser.add_argument("--slot", default=f"{os.uname().nodename}-{os.getpid()}", help="names its place for good")
+    parser.add_argument("--supervised", action="store_true", help="report on stdout, end when stdin ends")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("hazelcast").setLevel(logging.WARNING)
+    try:
+        Worker(get_settings(), arguments.slot, arguments.supervised).run()
+    except TerminalError as error:
+        logger.error("%s", error)
+        return EXIT_TERMINAL
+    except FraudflowError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
