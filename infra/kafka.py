@@ -1,9 +1,9 @@
 """Kafka clients from the settings, and the few questions that the rooms ask a cluster."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.errors import TerminalError, TransientError
@@ -119,48 +119,93 @@ class GroupReader:
     """Reads how far a consumer group has come, without joining it."""
 
     def __init__(self, kafka: KafkaSettings, group_id: str, topic: str):
-        self._consumer = Consumer(
-            client_config(kafka)
-            | {"group.id": group_id, "enable.auto.commit": False, "isolation.level": "read_committed"}
-        )
+        self._consumer = Consumer(_reader_config(kafka, group_id))
+        self._topic = topic
         self._partitions = [TopicPartition(topic, p) for p in range(partitions(kafka).get(topic, 0))]
 
-    def lag(self) -> dict[int, int]:
-        """Records not yet committed by the group, per partition.
+    def lag(self) -> int:
+        """Offsets not yet committed by the group.
 
-        Counts offsets: the markers of a transactional producer are among them while they are ahead of
-        the group, and are skipped as soon as it reads past.
+        The markers that end a producer's transactions are offsets too: a group that has read everything can
+        stay a few behind. `drained` looks closer.
         """
+        return sum(high - at for at, high in self._spans().values())
+
+    def drained(self) -> bool:
+        """Whether no record is left that the group has not committed."""
+        behind = [TopicPartition(self._topic, p, at) for p, (at, high) in self._spans().items() if high > at]
+        return next(_records(self._consumer, behind), None) is None
+
+    def _spans(self) -> dict[int, tuple[int, int]]:
+        """Committed and end offset of each partition."""
         try:
-            done = self._consumer.committed(self._partitions, timeout=REQUEST_TIMEOUT_SECONDS)
-            result = {}
-            for at in done:
+            spans = {}
+            for at in self._consumer.committed(self._partitions, timeout=REQUEST_TIMEOUT_SECONDS):
                 low, high = self._consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
-                result[at.partition] = max(0, high - (at.offset if at.offset >= 0 else low))
+                spans[at.partition] = (max(at.offset, low), high)
         except KafkaException as error:
             raise _explained(error, "cannot read the group's offsets") from error
-        return result
+        return spans
 
     def close(self) -> None:
         """Close the connection."""
         self._consumer.close()
 
 
-def end_offsets(kafka: KafkaSettings, topic: str) -> dict[int, tuple[int, int]]:
-    """The first and the next offset of each partition of a topic; the next one for read_committed readers."""
-    consumer = Consumer(
-        client_config(kafka)
-        | {"group.id": "fraudflow-offsets", "enable.auto.commit": False, "isolation.level": "read_committed"}
-    )
+def last_records(kafka: KafkaSettings, topic: str) -> list[Message]:
+    """The newest committed record of each partition that has one."""
+    consumer = Consumer(_reader_config(kafka, "fraudflow-offsets"))
+    newest: dict[int | None, Message] = {}
     try:
-        return {
-            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=REQUEST_TIMEOUT_SECONDS)
-            for p in range(partitions(kafka).get(topic, 0))
-        }
+        starts = []
+        for p in range(partitions(kafka).get(topic, 0)):
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=REQUEST_TIMEOUT_SECONDS)
+            if high > low:
+                starts.append(TopicPartition(topic, p, max(low, high - _LOOK_BACK)))
+        for record in _records(consumer, starts):
+            newest[record.partition()] = record
     except KafkaException as error:
-        raise _explained(error, f"cannot read the offsets of {topic}") from error
+        raise _explained(error, f"cannot read the end of {topic}") from error
     finally:
         consumer.close()
+    return list(newest.values())
+
+
+# Behind the newest record stand the markers of its own and of aborted transactions; that many are read back.
+_LOOK_BACK = 1_000
+
+
+def _reader_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
+    return client_config(kafka) | {
+        "group.id": group_id,
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+    }
+
+
+def _records(consumer: Consumer, starts: list[TopicPartition]) -> Iterator[Message]:
+    """Every committed record from the offsets given to the ends of their partitions.
+
+    Raises:
+        TransientError: Kafka did not deliver in time.
+    """
+    open_ends = {at.partition for at in starts}
+    consumer.assign(starts)
+    try:
+        while open_ends:
+            message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
+            if message is None:
+                raise TransientError("Kafka did not deliver in time")
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                open_ends.discard(message.partition() or 0)
+            else:
+                raise _explained(KafkaException(error), "cannot read a topic")
+    finally:
+        consumer.unassign()
 
 
 def _explained(error: KafkaException, what: str) -> TransientError | TerminalError:

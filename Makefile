@@ -1,0 +1,51 @@
+# `make demo` and `make test` need Python 3.11+ and make, nothing else.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .tools/bin/uv
+RUN := .venv/bin
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+demo: .venv/.ready ## Set everything up and run the whole pipeline on 100,000 simulated transactions
+	@$(RUN)/fraudflow run
+
+up: .venv/.ready ## Start the local stack
+	@$(RUN)/fraudflow up
+
+down: .venv/.ready ## Stop the local stack
+	@$(RUN)/fraudflow down
+
+status: .venv/.ready ## Show the local stack
+	@$(RUN)/fraudflow status
+
+test: .venv/.ready ## Run the tests against real servers
+	@$(RUN)/pytest
+
+lint: .venv/.ready ## Check style, types and the direction of imports
+	@$(UV) lock --check --quiet
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/lint-imports --no-cache
+	@$(RUN)/pyright
+
+format: .venv/.ready ## Format the code
+	@$(RUN)/ruff check --fix .
+	@$(RUN)/ruff format .
+
+clean: ## Remove the environment and the tools, not the state of the stack
+	rm -rf .venv .tools
+
+.venv/.ready: pyproject.toml uv.lock $(UV)
+	@$(UV) sync --frozen --all-extras --quiet
+	@touch $@
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "fraudflow needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv .tools 2>/dev/null || (rm -rf .tools; echo "this Python has no venv module: install it (Debian: apt install python3-venv)"; exit 1)
+	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.PHONY: help demo up down status test lint format clean

@@ -1,0 +1,81 @@
+"""The main job: provision, load-features, seed-transactions, score, project, in that order."""
+
+import json
+import time
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import Artifact, create_markdown_artifact
+
+from flows.load_features import load_features
+from flows.provision import provision
+from flows.score import score
+from flows.seed_transactions import seed_transactions
+from infra.settings import get_settings
+from tasks.project import summarise_projection, wait_for_projection
+
+SUMMARY_TYPE = "fraudflow-summary"
+
+
+@flow(name="project")
+def project() -> dict[str, int]:
+    """Wait until Hazelcast shows every prediction, then count what it shows."""
+    wait_for_projection()
+    return vars(summarise_projection(get_settings().scoring.alert_threshold))
+
+
+@flow(name="pipeline")
+def pipeline(
+    data: str | None = None,
+    transactions: str | None = None,
+    model: str | None = None,
+    count: int = 100_000,
+    rate: float | None = None,
+    seed: int = 1,
+    processes: int = 0,
+) -> dict[str, Any]:
+    """Run everything once and say what came of it.
+
+    Args:
+        data: folder with customers, merchants and dictionaries; left out, the simulator's.
+        transactions: a CSV or Parquet file; left out, the simulator's.
+        model: an ONNX model; left out, the project's own.
+        count: transactions to simulate.
+        rate: transactions a second to send; left out, as fast as it goes.
+        seed: of the simulator.
+        processes: scorer processes; 0 takes the setting.
+    """
+    started = time.monotonic()
+    provision()
+    features = load_features(data=data)
+    seeded = seed_transactions(transactions=transactions, data=data, count=count, rate=rate, seed=seed)
+    scored = score(processes=processes, until_drained=True, model=model)
+    projected = project()
+    summary = scored | {
+        "total_seconds": round(time.monotonic() - started, 1),
+        "sent": seeded["sent"],
+        "features_version": features["version"],
+        "projected": projected["predictions"],
+        "known_fraud": projected["known_fraud"],
+        "known_fraud_found": projected["known_fraud_found"],
+    }
+    Artifact(type=SUMMARY_TYPE, key="pipeline-summary", data=json.dumps(summary)).create()
+    create_markdown_artifact(_markdown(summary), key="pipeline")
+    return summary
+
+
+def _markdown(summary: dict[str, Any]) -> str:
+    latency = summary["latency_ms"]
+    return f"""## {summary["predictions"]:,} predictions from {summary["transactions"]:,} transactions
+
+| | |
+|---|---|
+| dead letters | {summary["dead_letters"]:,} |
+| alerts | {summary["alerts"]:,} |
+| scoring | {summary["seconds"]} s, {summary["transactions_per_second"]:,.0f} transactions/s |
+| taken from Kafka to committed | p50 {latency["p50"]} ms, p99 {latency["p99"]} ms |
+| inference | {summary["inference_us"]} us a transaction |
+| in Hazelcast | {summary["projected"]:,} predictions |
+| known fraud found | {summary["known_fraud_found"]:,} of {summary["known_fraud"]:,} |
+| features | {summary["features_version"]} |
+"""

@@ -1,0 +1,231 @@
+"""The projection of `Predictions` into Hazelcast: SQL jobs that run on the members, and can always be rebuilt.
+
+A job and its mappings die with the last member. `ensure` makes what is missing, from the earliest offset; the
+maps are keyed, so reading the topic twice changes nothing.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hazelcast import HazelcastClient
+from hazelcast.errors import HazelcastError
+from hazelcast.sql import HazelcastSqlError
+
+from infra.errors import TerminalError, TransientError
+from infra.hazelcast import CARD_ACTIVITY, PREDICTIONS
+from infra.settings import KafkaSettings, Settings
+
+logger = logging.getLogger(__name__)
+
+_TOPIC_MAPPING = "predictions_topic"
+_JOBS = ("predictions_to_map", "predictions_to_card_activity")
+
+# What existing readers of predictionResult know, and what was added; name and SQL type.
+PREDICTION_COLUMNS = {
+    "transaction_number": "VARCHAR",
+    "transaction_date": "VARCHAR",
+    "is_fraud": "INTEGER",
+    "amount": "DOUBLE",
+    "merchant": "VARCHAR",
+    "category": "VARCHAR",
+    "merchant_lat": "DOUBLE",
+    "merchant_lon": "DOUBLE",
+    "credit_card_number": "VARCHAR",
+    "card_token": "VARCHAR",
+    "card_last4": "VARCHAR",
+    "customer_name": "VARCHAR",
+    "customer_city": "VARCHAR",
+    "customer_age_group": "VARCHAR",
+    "customer_gender": "VARCHAR",
+    "customer_lat": "DOUBLE",
+    "customer_lon": "DOUBLE",
+    "distance_from_home": "DOUBLE",
+    "transaction_weekday_code": "INTEGER",
+    "transaction_hour_code": "INTEGER",
+    "transaction_month_code": "INTEGER",
+    "fraud_probability": "DOUBLE",
+    "fraud_model_prediction": "INTEGER",
+    "source_partition": "INTEGER",
+    "source_offset": "BIGINT",
+    "model_version": "VARCHAR",
+    "features_version": "VARCHAR",
+    "inference_time_ns": "BIGINT",
+    "transaction_processing_total_time": "BIGINT",
+}
+
+
+@dataclass
+class Summary:
+    """What the projection holds."""
+
+    predictions: int
+    known_fraud: int
+    known_fraud_found: int
+    """Known fraud among the predictions at or above the threshold."""
+
+
+class Projection:
+    """The mappings and jobs on one cluster."""
+
+    def __init__(self, client: HazelcastClient, settings: Settings):
+        self._client = client
+        self._settings = settings
+
+    def ensure(self) -> list[str]:
+        """Make the mappings and jobs that are missing. Returns the names of the jobs it had to create."""
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in PREDICTION_COLUMNS.items())
+        missing = [job for job in _JOBS if job not in self.jobs()]
+        if not missing:
+            return []
+        self._execute(
+            f'CREATE OR REPLACE EXTERNAL MAPPING "{_TOPIC_MAPPING}" '
+            f'EXTERNAL NAME "{self._settings.kafka.topics.predictions}" (__key VARCHAR, this JSON) '
+            f"TYPE Kafka OPTIONS ({_options(self._kafka_options())})"
+        )
+        self._execute(
+            f'CREATE OR REPLACE EXTERNAL MAPPING "{PREDICTIONS}_raw" EXTERNAL NAME "{PREDICTIONS}" '
+            "(__key VARCHAR, this JSON) TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json')"
+        )
+        self._execute(
+            f'CREATE OR REPLACE EXTERNAL MAPPING "{CARD_ACTIVITY}" '
+            "(__key VARCHAR, this JSON) TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json')"
+        )
+        self._execute(
+            f'CREATE OR REPLACE EXTERNAL MAPPING "{PREDICTIONS}" (__key VARCHAR, {columns}) TYPE IMap '
+            "OPTIONS ('keyFormat'='varchar', 'valueFormat'='json-flat')"
+        )
+        statements = {
+            _JOBS[0]: f'SINK INTO "{PREDICTIONS}_raw" SELECT __key, this FROM "{_TOPIC_MAPPING}"',
+            _JOBS[1]: (
+                f'SINK INTO "{CARD_ACTIVITY}" SELECT JSON_VALUE(this, \'$.card_token\'), JSON_OBJECT('
+                + ", ".join(
+                    f"'{name}': JSON_VALUE(this, '$.{name}'{returning})"
+                    for name, returning in _CARD_ACTIVITY_FIELDS.items()
+                )
+                + f') FROM "{_TOPIC_MAPPING}"'
+            ),
+        }
+        for job in missing:
+            # A snapshot remembers the offsets, so that a member's death repeats a second's rows, not the topic.
+            self._execute(
+                f'CREATE JOB IF NOT EXISTS "{job}" OPTIONS '
+                f"('processingGuarantee'='atLeastOnce', 'snapshotIntervalMillis'='1000') AS {statements[job]}"
+            )
+            logger.info("created job %s", job)
+        return missing
+
+    def jobs(self) -> list[str]:
+        """The names of the projection's jobs that exist."""
+        names = [row.get_object_with_index(0) for row in self._query("SHOW JOBS")]
+        return [name for name in names if name in _JOBS]
+
+    def size(self) -> int:
+        """Predictions in the map."""
+        return int(self._client.get_map(PREDICTIONS).size().result())
+
+    def summary(self, threshold: float) -> Summary:
+        """Count in the cluster what the map holds."""
+        row = self._query(
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE is_fraud = 1), "
+            "COUNT(*) FILTER (WHERE is_fraud = 1 AND fraud_probability >= ?) "
+            f'FROM "{PREDICTIONS}"',
+            threshold,
+        )[0]
+        return Summary(*(int(row.get_object_with_index(i)) for i in range(3)))
+
+    def drop(self) -> list[str]:
+        """Stop the jobs and drop the mappings. Returns the names of the jobs that ran."""
+        running = self.jobs()
+        for job in running:
+            self._execute(f'DROP JOB IF EXISTS "{job}"')
+        for mapping in (_TOPIC_MAPPING, f"{PREDICTIONS}_raw", PREDICTIONS, CARD_ACTIVITY):
+            self._execute(f'DROP MAPPING IF EXISTS "{mapping}"')
+        return running
+
+    def clear(self) -> None:
+        """Empty the maps."""
+        for name in (PREDICTIONS, CARD_ACTIVITY):
+            self._client.get_map(name).clear().result()
+
+    def rebuild(self) -> None:
+        """Empty the maps and read the whole topic again."""
+        self.drop()
+        self.clear()
+        self.ensure()
+
+    def _kafka_options(self) -> dict[str, str]:
+        """How the members reach Kafka; Java's names for what librdkafka names otherwise."""
+        settings = self._settings
+        servers = settings.hazelcast.kafka_bootstrap_servers or settings.kafka.bootstrap_servers
+        if not servers:
+            raise TerminalError("no Kafka for the projection: start the local stack with `fraudflow up`")
+        return {
+            "keyFormat": "varchar",
+            "valueFormat": "json",
+            "bootstrap.servers": servers,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "max.poll.records": "10000",
+        } | java_login(settings.kafka)
+
+    def _execute(self, statement: str) -> None:
+        self._call(lambda: self._client.sql.execute(statement).result().close().result())
+
+    def _query(self, statement: str, *parameters: Any) -> list[Any]:
+        return self._call(lambda: list(self._client.sql.execute(statement, *parameters).result()))
+
+    @staticmethod
+    def _call(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except (HazelcastSqlError, HazelcastError) as error:
+            raise TransientError(f"Hazelcast SQL: {error}") from error
+
+
+_CARD_ACTIVITY_FIELDS = {
+    "transaction_number": "",
+    "transaction_date": "",
+    "amount": " RETURNING DOUBLE",
+    "merchant": "",
+    "customer_name": "",
+    "card_last4": "",
+    "fraud_probability": " RETURNING DOUBLE",
+}
+
+
+def java_login(kafka: KafkaSettings) -> dict[str, str]:
+    """The login of `kafka` in the words of the Java client. Holds secrets: never log it."""
+    options: dict[str, str] = {}
+    if kafka.security_protocol != "PLAINTEXT":
+        options["security.protocol"] = kafka.security_protocol
+    if kafka.sasl_mechanism and kafka.sasl_username and kafka.sasl_password:
+        kind = "plain.PlainLoginModule" if kafka.sasl_mechanism == "PLAIN" else "scram.ScramLoginModule"
+        options["sasl.mechanism"] = kafka.sasl_mechanism
+        options["sasl.jaas.config"] = (
+            f"org.apache.kafka.common.security.{kind} required "
+            f'username="{_jaas(kafka.sasl_username)}" '
+            f'password="{_jaas(kafka.sasl_password.get_secret_value())}";'
+        )
+    authority = kafka.ssl_truststore_location or kafka.ssl_ca_location
+    if authority:
+        options |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(authority)}
+    if kafka.ssl_certificate_location and kafka.ssl_key_location:
+        options |= {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.certificate.chain": kafka.ssl_certificate_location.read_text(),
+            "ssl.keystore.key": kafka.ssl_key_location.read_text(),
+        }
+        if kafka.ssl_key_password:
+            options["ssl.key.password"] = kafka.ssl_key_password.get_secret_value()
+    return options
+
+
+def _jaas(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _options(options: dict[str, str]) -> str:
+    quote = "'"
+    return ", ".join(f"'{name}'='{value.replace(quote, quote * 2)}'" for name, value in options.items())
