@@ -1,0 +1,101 @@
+"""Starts a run of the `pipeline` deployment and follows it over Prefect's API."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterType,
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+    LogFilterTimestamp,
+)
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.pipeline import SUMMARY_TYPE
+from infra.errors import TerminalError
+from infra.settings import get_settings
+
+DEPLOYMENT = "pipeline/local"
+POLL_SECONDS = 0.5
+_LOG_DELAY = timedelta(seconds=3)
+
+
+def run_pipeline(parameters: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+    """Run the deployment to its end, showing its log lines.
+
+    Returns:
+        The summary that the flow left, with the addresses to look at.
+
+    Raises:
+        TerminalError: the deployment is missing, or the run did not complete.
+    """
+    settings = get_settings()
+    with (
+        temporary_settings({PREFECT_API_URL: settings.prefect_api_url}),
+        get_client(sync_client=True) as client,
+    ):
+        try:
+            deployment = client.read_deployment_by_name(DEPLOYMENT)
+        except ObjectNotFound as error:
+            raise TerminalError(
+                f"Prefect has no deployment {DEPLOYMENT}: run `fraudflow up`, or `prefect deploy --all`"
+            ) from error
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+        ui = settings.prefect_ui_url or str(settings.prefect_api_url).removesuffix("/api")
+        url = f"{ui}/runs/flow-run/{run.id}"
+        progress(f"pipeline run {run.name}: {url}")
+        _follow(client, run.id, progress)
+        state = client.read_flow_run(run.id).state
+        if state is None or not state.is_completed():
+            told = f"{state.name}: {state.message}" if state else "unknown"
+            raise TerminalError(f"the pipeline run ended as {told}. Its log: {url}")
+        artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), type=ArtifactFilterType(any_=[SUMMARY_TYPE])
+            )
+        )
+    return json.loads(str(artifacts[0].data)) | {"prefect_ui_url": ui, "dashboard_url": None, "run_url": url}
+
+
+def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], None]) -> None:
+    """Print the log lines of a run and of its subflows until it ends."""
+    since = datetime.now(UTC)
+    seen: set[UUID] = set()
+    while True:
+        try:
+            state = client.read_flow_run(run_id).state
+            children = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]))
+            )
+            logs = client.read_logs(
+                LogFilter(
+                    flow_run_id=LogFilterFlowRunId(any_=[run_id, *(child.id for child in children)]),
+                    timestamp=LogFilterTimestamp(after_=since),
+                ),
+                limit=200,
+            )
+        except httpx.TransportError as error:
+            progress(f"Prefect does not answer, trying again: {error}")
+            time.sleep(POLL_SECONDS)
+            continue
+        for log in logs:
+            if log.id not in seen:
+                seen.add(log.id)
+                progress(f"  {log.timestamp:%H:%M:%S} {log.message}")
+        # Logs arrive late and out of order: look back a little further than the newest.
+        if logs:
+            since = max(since, *(log.timestamp for log in logs)) - _LOG_DELAY
+        if state is not None and state.is_final():
+            return
+        time.sleep(POLL_SECONDS)
