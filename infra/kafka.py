@@ -115,6 +115,17 @@ def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
     return present
 
 
+def group_members(kafka: KafkaSettings, group_id: str) -> int:
+    """The number of consumers that are in a group now."""
+    try:
+        group = admin(kafka).describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_SECONDS)[group_id]
+        return len(group.result().members)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return 0
+        raise _explained(error, f"cannot describe group {group_id}") from error
+
+
 class GroupReader:
     """Reads how far a consumer group has come, without joining it."""
 

@@ -1,0 +1,136 @@
+"""The steps that take the pipeline out of Kafka, Hazelcast and Prefect, and the look that nothing is left."""
+
+import time
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+from prefect.states import Cancelling
+
+from infra.errors import TransientError
+from infra.feature_store import FeatureStore
+from infra.hazelcast import CARD_ACTIVITY, PREDICTIONS, connect
+from infra.kafka import delete_topics, group_members, partitions
+from infra.projection import Projection
+from infra.settings import get_settings
+from tasks.retry import transient_only
+
+TAG = "fraudflow"
+WORK_POOL = "local"
+POLL_SECONDS = 0.5
+_LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.CANCELLING]
+
+
+@task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def stop_scoring(timeout_seconds: float = 60) -> int:
+    """Cancel the runs that score, and wait until the consumer group is empty.
+
+    A run can be shown as cancelled while its process goes on, so the group is asked and not the run.
+
+    Returns:
+        The number of runs that were cancelled.
+
+    Raises:
+        TransientError: somebody still scores.
+    """
+    with get_client(sync_client=True) as client:
+        runs = _live_runs(client, ["score", "pipeline"])
+        for run in runs:
+            client.set_flow_run_state(run.id, Cancelling(), force=False)
+    settings = get_settings()
+    deadline = time.monotonic() + timeout_seconds
+    while members := group_members(settings.kafka, settings.scoring.group_id):
+        if time.monotonic() > deadline:
+            raise TransientError(
+                f"{members} scorers are still in group {settings.scoring.group_id}: stop them where they run"
+            )
+        time.sleep(POLL_SECONDS)
+    return len(runs)
+
+
+@task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def remove_from_hazelcast() -> list[str]:
+    """Drop the projection's jobs and mappings and empty its maps and those of the features."""
+    settings = get_settings()
+    client = connect(settings.hazelcast)
+    try:
+        projection = Projection(client, settings)
+        removed = [f"job {job}" for job in projection.drop()]
+        counts = {name: client.get_map(name).size().result() for name in (PREDICTIONS, CARD_ACTIVITY)}
+        projection.clear()
+        store = FeatureStore(client)
+        manifest = store.read_manifest()
+        store.clear()
+        removed += [f"{count:,} entries of {name}" for name, count in counts.items() if count]
+        return removed + ([f"features {manifest.version}"] if manifest else [])
+    finally:
+        client.shutdown()
+
+
+@task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def remove_topics(names: Sequence[str]) -> list[str]:
+    """Delete the topics that were asked for by name."""
+    return [f"topic {name}" for name in delete_topics(get_settings().kafka, names)]
+
+
+@task(cache_policy=NO_CACHE)
+def remove_deployments() -> list[str]:
+    """Delete the deployments and the work pool. The history of the runs stays."""
+    with get_client(sync_client=True) as client:
+        deployments = client.read_deployments(
+            deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+        )
+        for deployment in deployments:
+            client.delete_deployment(deployment.id)
+        removed = [f"deployment {deployment.name} ({deployment.entrypoint})" for deployment in deployments]
+        try:
+            client.delete_work_pool(WORK_POOL)
+        except ObjectNotFound:
+            return removed
+        return [*removed, f"work pool {WORK_POOL}"]
+
+
+@task(cache_policy=NO_CACHE)
+def left_over(topics: Sequence[str], deployments: bool) -> list[str]:
+    """Look at each system itself for what should be gone; what is found, in words."""
+    settings = get_settings()
+    found = [f"topic {name}" for name in topics if name in partitions(settings.kafka)]
+    client = connect(settings.hazelcast)
+    try:
+        found += [f"job {job}" for job in Projection(client, settings).jobs()]
+        found += [name for name in (PREDICTIONS, CARD_ACTIVITY) if client.get_map(name).size().result()]
+        if FeatureStore(client).read_manifest():
+            found.append("features")
+    finally:
+        client.shutdown()
+    with get_client(sync_client=True) as prefect:
+        found += [f"run {run.name}" for run in _live_runs(prefect, ["score", "pipeline"])]
+        if deployments:
+            found += [
+                f"deployment {d.name}"
+                for d in prefect.read_deployments(
+                    deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+                )
+            ]
+    return found
+
+
+def _live_runs(client: SyncPrefectClient, flows: list[str]) -> list[FlowRun]:
+    runs = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=flows)),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE))),
+    )
+    return [run for run in runs if str(run.id) != flow_run.id]
