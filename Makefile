@@ -40,7 +40,7 @@ clean: ## Remove the environment and the tools, not the state of the stack
 	rm -rf .venv .tools
 
 .venv/.ready: pyproject.toml uv.lock $(UV)
-	@$(UV) sync --frozen --all-extras --quiet
+	@$(UV) sync --frozen --extra local --quiet
 	@touch $@
 
 $(UV):
