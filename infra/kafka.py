@@ -84,7 +84,7 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
             future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise _explained(error, f"cannot create topic {name}") from error
+                raise explained(error, f"cannot create topic {name}") from error
     return partitions(kafka)
 
 
@@ -98,7 +98,7 @@ def _topics(client: AdminClient) -> dict[str, int]:
     try:
         metadata = client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS)
     except KafkaException as error:
-        raise _explained(error, "Kafka does not answer") from error
+        raise explained(error, "Kafka does not answer") from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 
@@ -111,7 +111,7 @@ def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
         try:
             future.result()
         except KafkaException as error:
-            raise _explained(error, f"cannot delete topic {name}") from error
+            raise explained(error, f"cannot delete topic {name}") from error
     return present
 
 
@@ -123,7 +123,7 @@ def group_members(kafka: KafkaSettings, group_id: str) -> int:
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return 0
-        raise _explained(error, f"cannot describe group {group_id}") from error
+        raise explained(error, f"cannot describe group {group_id}") from error
 
 
 class GroupReader:
@@ -155,7 +155,7 @@ class GroupReader:
                 low, high = self._consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
                 spans[at.partition] = (max(at.offset, low), high)
         except KafkaException as error:
-            raise _explained(error, "cannot read the group's offsets") from error
+            raise explained(error, "cannot read the group's offsets") from error
         return spans
 
     def close(self) -> None:
@@ -176,7 +176,7 @@ def last_records(kafka: KafkaSettings, topic: str) -> list[Message]:
         for record in _records(consumer, starts):
             newest[record.partition()] = record
     except KafkaException as error:
-        raise _explained(error, f"cannot read the end of {topic}") from error
+        raise explained(error, f"cannot read the end of {topic}") from error
     finally:
         consumer.close()
     return list(newest.values())
@@ -214,12 +214,12 @@ def _records(consumer: Consumer, starts: list[TopicPartition]) -> Iterator[Messa
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 open_ends.discard(message.partition() or 0)
             else:
-                raise _explained(KafkaException(error), "cannot read a topic")
+                raise explained(KafkaException(error), "cannot read a topic")
     finally:
         consumer.unassign()
 
 
-def _explained(error: KafkaException, what: str) -> TransientError | TerminalError:
+def explained(error: KafkaException, what: str) -> TransientError | TerminalError:
     """Our error for Kafka's: one that a retry may cure, or one that a person must mend."""
     cause = error.args[0]
     transient = {
