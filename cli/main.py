@@ -46,6 +46,23 @@ def down() -> None:
 
 
 @app.command()
+def teardown(
+    topic: Annotated[list[str] | None, typer.Option(help="Delete this topic too; may be repeated.")] = None,
+) -> None:
+    """Stop scoring, remove projection, features, deployments and work pool, stop the local processes; then look.
+
+    What is in Kafka stays, except the topics you name.
+    """
+    from cli.run import run_deployment
+    from infra.local import stack
+
+    run_deployment("teardown/local", {"topics": topic or [], "deployments": True}, _progress)
+    stopped = stack.down(get_settings(), progress=_progress)
+    console.print(f"stopped {', '.join(stopped)}" if stopped else "no local processes were running")
+    console.print("nothing is left running")
+
+
+@app.command()
 def status() -> None:
     """Show what is up, where, and where its log is."""
     from infra.local import stack
@@ -54,9 +71,7 @@ def status() -> None:
     for heading in ("service", "state", "address", "pid", "detail"):
         table.add_column(heading)
     for service in stack.status(get_settings()):
-        table.add_row(
-            service.name, service.state, service.address or "", str(service.pid or ""), service.detail or ""
-        )
+        table.add_row(service.name, service.state, service.address or "", str(service.pid or ""), service.detail or "")
     Console().print(table)
 
 

@@ -1,8 +1,9 @@
-"""Starts a run of the `pipeline` deployment and follows it over Prefect's API."""
+"""Starts runs of deployments and follows them over Prefect's API."""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,46 +27,62 @@ from flows.pipeline import SUMMARY_TYPE
 from infra.errors import TerminalError
 from infra.settings import get_settings
 
-DEPLOYMENT = "pipeline/local"
+PIPELINE = "pipeline/local"
 POLL_SECONDS = 0.5
 _LOG_DELAY = timedelta(seconds=3)
 
 
 def run_pipeline(parameters: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
-    """Run the deployment to its end, showing its log lines.
+    """Run the pipeline; the summary that its flow left, with the addresses to look at."""
+    run_id, url = run_deployment(PIPELINE, parameters, progress)
+    with _client() as client:
+        artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]),
+                type=ArtifactFilterType(any_=[SUMMARY_TYPE]),
+            )
+        )
+    addresses = {"prefect_ui_url": _ui_url(), "dashboard_url": None, "run_url": url}
+    return json.loads(str(artifacts[0].data)) | addresses
+
+
+def run_deployment(name: str, parameters: dict[str, Any], progress: Callable[[str], None]) -> tuple[UUID, str]:
+    """Run a deployment to its end, showing its log lines.
 
     Returns:
-        The summary that the flow left, with the addresses to look at.
+        The id of the run and its address in the UI.
 
     Raises:
         TerminalError: the deployment is missing, or the run did not complete.
     """
-    settings = get_settings()
-    with (
-        temporary_settings({PREFECT_API_URL: settings.prefect_api_url}),
-        get_client(sync_client=True) as client,
-    ):
+    with _client() as client:
         try:
-            deployment = client.read_deployment_by_name(DEPLOYMENT)
+            deployment = client.read_deployment_by_name(name)
         except ObjectNotFound as error:
-            raise TerminalError(
-                f"Prefect has no deployment {DEPLOYMENT}: run `fraudflow up`, or `prefect deploy --all`"
-            ) from error
+            raise TerminalError(f"Prefect has no deployment {name}: run `fraudflow up`") from error
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-        ui = settings.prefect_ui_url or str(settings.prefect_api_url).removesuffix("/api")
-        url = f"{ui}/runs/flow-run/{run.id}"
-        progress(f"pipeline run {run.name}: {url}")
+        url = f"{_ui_url()}/runs/flow-run/{run.id}"
+        progress(f"{name}, run {run.name}: {url}")
         _follow(client, run.id, progress)
         state = client.read_flow_run(run.id).state
         if state is None or not state.is_completed():
             told = f"{state.name}: {state.message}" if state else "unknown"
-            raise TerminalError(f"the pipeline run ended as {told}. Its log: {url}")
-        artifacts = client.read_artifacts(
-            artifact_filter=ArtifactFilter(
-                flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), type=ArtifactFilterType(any_=[SUMMARY_TYPE])
-            )
-        )
-    return json.loads(str(artifacts[0].data)) | {"prefect_ui_url": ui, "dashboard_url": None, "run_url": url}
+            raise TerminalError(f"the run of {name} ended as {told}. Its log: {url}")
+    return run.id, url
+
+
+@contextmanager
+def _client() -> Iterator[SyncPrefectClient]:
+    url = get_settings().prefect_api_url
+    if not url:
+        raise TerminalError("no Prefect: start the local stack with `fraudflow up`")
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        yield client
+
+
+def _ui_url() -> str:
+    settings = get_settings()
+    return settings.prefect_ui_url or str(settings.prefect_api_url).removesuffix("/api")
 
 
 def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], None]) -> None:

@@ -24,15 +24,14 @@ _LOGIN = (
 
 
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:
-    """librdkafka's configuration of address and login. Holds secrets: never log it.
+    """Librdkafka's configuration of address and login. Holds secrets: never log it.
 
     Raises:
         TerminalError: no broker is named and no local stack is up.
     """
     if not kafka.bootstrap_servers:
         raise TerminalError(
-            "no Kafka: start the local stack with `fraudflow up`, or name yours in "
-            "FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS"
+            "no Kafka: start the local stack with `fraudflow up`, or name yours in FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS"
         )
     config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers}
     for name in _LOGIN:
@@ -67,18 +66,22 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
     client = admin(kafka)
     present = _topics(client)
     missing = [name for name in topic_names(kafka) if name not in present]
-    futures = client.create_topics(
-        [
-            NewTopic(
-                name,
-                num_partitions=kafka.partitions,
-                replication_factor=kafka.replication_factor,
-                config={"message.timestamp.type": "LogAppendTime"},
-            )
-            for name in missing
-        ],
-        operation_timeout=REQUEST_TIMEOUT_SECONDS,
-    ) if missing else {}
+    futures = (
+        client.create_topics(
+            [
+                NewTopic(
+                    name,
+                    num_partitions=kafka.partitions,
+                    replication_factor=kafka.replication_factor,
+                    config={"message.timestamp.type": "LogAppendTime"},
+                )
+                for name in missing
+            ],
+            operation_timeout=REQUEST_TIMEOUT_SECONDS,
+        )
+        if missing
+        else {}
+    )
     for name, future in futures.items():
         try:
             future.result()
@@ -211,7 +214,7 @@ def _records(consumer: Consumer, starts: list[TopicPartition]) -> Iterator[Messa
             error = message.error()
             if error is None:
                 yield message
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            elif error.code() == KafkaError._PARTITION_EOF:
                 open_ends.discard(message.partition() or 0)
             else:
                 raise explained(KafkaException(error), "cannot read a topic")
@@ -223,9 +226,9 @@ def explained(error: KafkaException, what: str) -> TransientError | TerminalErro
     """Our error for Kafka's: one that a retry may cure, or one that a person must mend."""
     cause = error.args[0]
     transient = {
-        KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's own names begin with an underscore
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NOT_CONTROLLER,
         KafkaError.COORDINATOR_NOT_AVAILABLE,

@@ -99,7 +99,7 @@ class Projection:
         statements = {
             _JOBS[0]: f'SINK INTO "{PREDICTIONS}_raw" SELECT __key, this FROM "{_TOPIC_MAPPING}"',
             _JOBS[1]: (
-                f'SINK INTO "{CARD_ACTIVITY}" SELECT JSON_VALUE(this, \'$.card_token\'), JSON_OBJECT('
+                f"SINK INTO \"{CARD_ACTIVITY}\" SELECT JSON_VALUE(this, '$.card_token'), JSON_OBJECT("
                 + ", ".join(
                     f"'{name}': JSON_VALUE(this, '$.{name}'{returning})"
                     for name, returning in _CARD_ACTIVITY_FIELDS.items()

@@ -105,10 +105,7 @@ class Encoder:
             "credit_card_number": masked(card) if hidden else int(card) if card.isdecimal() else card,
             "card_token": token(card, self.token_key),
             "card_last4": card[-4:],
-        } | {
-            name: record[name]
-            for name in ("customer_name", "customer_city", "customer_age_group", "customer_gender")
-        }
+        } | {name: record[name] for name in ("customer_name", "customer_city", "customer_age_group", "customer_gender")}
         fields |= {name: record[name] for name in ("customer_lat", "customer_lon")}
         fragment = b"," + json.dumps(fields, separators=(",", ":")).encode()[1:-1] + b',"distance_from_home":'
         self._customers[row] = fragment

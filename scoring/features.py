@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
+from infra.feature_tables import FeatureTables
 from numpy.typing import NDArray
 
-from infra.feature_tables import FeatureTables
 from scoring.transaction import Reason, Rejected, Transaction, card_key
 
 EARTH_RADIUS_KM = 6371.0087714  # mean radius of the WGS 84 ellipsoid, as in the reference pipeline
@@ -215,11 +215,13 @@ class Features:
             return Rejected(Reason.UNKNOWN_MERCHANT, "no merchant has this name")
         if self.customer.incomplete[customer]:
             return Rejected(
-                Reason.UNKNOWN_CODE, f"the dictionaries lack the customer's {self.customer.missing_codes(customer)}"
+                Reason.UNKNOWN_CODE,
+                f"the dictionaries lack the customer's {self.customer.missing_codes(customer)}",
             )
         if self.merchant.incomplete[merchant]:
             return Rejected(
-                Reason.UNKNOWN_CODE, f"the dictionaries lack the merchant's {self.merchant.missing_codes(merchant)}"
+                Reason.UNKNOWN_CODE,
+                f"the dictionaries lack the merchant's {self.merchant.missing_codes(merchant)}",
             )
         return Rejected(Reason.UNKNOWN_CODE, "the dictionaries lack the date's weekday, month or hour")
 

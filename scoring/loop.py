@@ -65,9 +65,7 @@ class ScoringLoop:
             topics.transactions, [m.partition() for m in taken.messages], [m.offset() for m in taken.messages]
         )
         scored = self._scorer.score([m.value() for m in taken.messages], source, started)
-        self._producer.send(
-            self._outputs(scored, source, taken.messages), taken.book, self._consumer.group_metadata()
-        )
+        self._producer.send(self._outputs(scored, source, taken.messages), taken.book, self._consumer.group_metadata())
         counters = self.counters
         counters.transactions += len(taken.messages)
         counters.predictions += len(scored.values)

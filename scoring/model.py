@@ -62,7 +62,7 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     try:
         proto = onnx.load_model_from_string(data)
         onnx.checker.check_model(proto)
-    except Exception as error:  # noqa: BLE001 - onnx and protobuf raise unrelated types for a damaged file
+    except Exception as error:
         raise TerminalError(f"{path} is not a valid ONNX model: {error}") from error
     _refuse_foreign_parts(proto, path)
     probability, label = _outputs(proto, path)
@@ -74,7 +74,7 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         model = Model(digest[:16], session, session.get_inputs()[0].name, [probability, *label])
         sample, _ = model.predict(np.zeros((2, len(MODEL_INPUTS)), np.float32))
-    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions have no common class
+    except Exception as error:
         raise TerminalError(f"{path} cannot score {len(MODEL_INPUTS)} float32 inputs: {error}") from error
     if sample.shape != (2,):
         raise TerminalError(f"{path}: output {probability} is not one probability for each row")

@@ -89,9 +89,14 @@ class Scorer:
 
 
 def dead_letter(
-    value: bytes | None, rejected: Rejected, topic: str, partition: int, offset: int, settings: ScoringSettings
+    value: bytes | None,
+    rejected: Rejected,
+    topic: str,
+    partition: int,
+    offset: int,
+    settings: ScoringSettings,
 ) -> bytes:
-    """The JSON of a dead letter. The digest is of the whole value as it stood, the value itself may be cut and masked."""
+    """The JSON of a dead letter: the digest is of the whole value as it stood, the value itself cut and masked."""
     raw = value or b""
     kept = raw[: settings.dead_letter_bytes]
     if settings.mask_card_numbers:

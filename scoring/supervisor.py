@@ -64,10 +64,12 @@ class Supervisor:
     """Call `tick()` every second or so from the thread that made it: the kernel ties the children to that thread."""
 
     def __init__(self, processes: int, logs: Path, environment: Mapping[str, str]):
-        """Args:
-        processes: how many scorers.
-        logs: the folder of their logs.
-        environment: added to this process's own for the children.
+        """Prepare; the first `tick` starts the scorers.
+
+        Args:
+            processes: how many scorers.
+            logs: the folder of their logs.
+            environment: added to this process's own for the children.
         """
         logs.mkdir(parents=True, exist_ok=True)
         self._environment = os.environ | dict(environment)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from infra.feature_store import FeatureStore
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -21,7 +22,6 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
 from infra.errors import TransientError
-from infra.feature_store import FeatureStore
 from infra.hazelcast import CARD_ACTIVITY, PREDICTIONS, connect
 from infra.kafka import delete_topics, group_members, partitions
 from infra.projection import Projection
@@ -90,9 +90,7 @@ def remove_topics(names: Sequence[str]) -> list[str]:
 def remove_deployments() -> list[str]:
     """Delete the deployments and the work pool. The history of the runs stays."""
     with get_client(sync_client=True) as client:
-        deployments = client.read_deployments(
-            deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
-        )
+        deployments = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])))
         for deployment in deployments:
             client.delete_deployment(deployment.id)
         removed = [f"deployment {deployment.name} ({deployment.entrypoint})" for deployment in deployments]

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
+from scoring.feature_files import read_feature_files
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from scoring.feature_files import read_feature_files
 from scoring.features import MODEL_INPUTS, Features
 from scoring.model import PROJECT_MODEL, load_model
 from scoring.transaction import Transaction
@@ -72,7 +72,10 @@ def main() -> None:
     booster = lgb.train(PARAMETERS, lgb.Dataset(visible[:cut], labels[:cut]), num_boost_round=ROUNDS)
 
     onnx_model = convert_lightgbm(
-        booster, initial_types=[("input", FloatTensorType([None, len(MODEL_INPUTS)]))], zipmap=False, target_opset=15
+        booster,
+        initial_types=[("input", FloatTensorType([None, len(MODEL_INPUTS)]))],
+        zipmap=False,
+        target_opset=15,
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_bytes(onnx_model.SerializeToString())

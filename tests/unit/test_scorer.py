@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from infra.feature_tables import FeatureTables
+
 from infra.settings import ScoringSettings
 from scoring.cards import mask_text, masked, token
 from scoring.features import MODEL_INPUTS, Features
@@ -50,7 +50,7 @@ def features() -> Features:
             "city_pop": [2_700_000, 1_000],
             "age": [30, 70],
         },
-        schema_overrides={c: pl.Int32 for c in ("cc_num_code", "gender_code", "zip_code", "job_code", "age")},
+        schema_overrides=dict.fromkeys(("cc_num_code", "gender_code", "zip_code", "job_code", "age"), pl.Int32),
     )
     merchants = pl.DataFrame(
         {"merchant": ["Kilback LLC"], "category": ["home"], "merchant_code": [11], "category_code": [6]}
@@ -241,7 +241,12 @@ def test_a_dead_letter_keeps_the_bytes_masked_and_cut_with_the_digest_of_the_who
     value = b'{"cc_num": 4000-0000-0000-0002, "x": "' + b"z" * 5_000
     letter = json.loads(
         dead_letter(
-            value, Rejected(Reason.MALFORMED, "d"), "Transactions", 1, 2, ScoringSettings(dead_letter_bytes=1_000)
+            value,
+            Rejected(Reason.MALFORMED, "d"),
+            "Transactions",
+            1,
+            2,
+            ScoringSettings(dead_letter_bytes=1_000),
         )
     )
     kept = base64.b64decode(letter.pop("value_base64"))
