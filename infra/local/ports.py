@@ -1,0 +1,66 @@
+"""Ports of this machine: a free one, or a sentence about who holds the one that was asked for."""
+
+import socket
+
+import psutil
+
+from infra.errors import TerminalError
+
+HOST = "127.0.0.1"
+
+
+def choose(wanted: int, *, setting: str, previous: int | None = None) -> int:
+    """The port to listen on: the wanted one, or for 0 any free one, at best the one of last time.
+
+    A server that died and is started again must be found by the clients that knew it.
+
+    Raises:
+        TerminalError: somebody else listens there.
+    """
+    if wanted == 0:
+        return previous if previous and is_free(previous) else _any_free()
+    if not is_free(wanted):
+        raise TerminalError(
+            f"port {wanted} is taken{_holder(wanted)}. Stop it, or set {setting} to another port (0: any free one)"
+        )
+    return wanted
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on it now."""
+    with socket.socket() as probe:
+        # As Java and uvicorn do: connections of a server that just died linger, and do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def accepts(address: str) -> bool:
+    """Whether something listens at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _any_free() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def _holder(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            at_port = connection.laddr and connection.laddr.port == port
+            if at_port and connection.status == psutil.CONN_LISTEN and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f" by {process.name()} (pid {process.pid}: {' '.join(process.cmdline())[:120]})"
+    except psutil.Error:  # another user's process, or gone by now: the port is taken all the same
+        pass
+    return ""

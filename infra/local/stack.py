@@ -1,0 +1,464 @@
+"""The local stack: Kafka, Hazelcast, Prefect's server and its worker, as processes of this machine.
+
+`up` brings up what is not there, `down` leaves nothing behind, `status` looks. A Kafka, Hazelcast or Prefect
+that the settings name is used instead, and nothing is started for it. `with_addresses` gives the settings with the
+addresses of what runs.
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from infra import hazelcast, kafka
+from infra.errors import FraudflowError, TransientError
+from infra.local import hazelcast_server, kafka_server, prefect_server, processes, runs
+from infra.local.processes import Started
+from infra.local.registry import Registry
+from infra.local.rest import PrefectApi
+from infra.settings import Settings
+
+KAFKA, HAZELCAST, PREFECT, WORKER = "kafka", "hazelcast", "prefect", "worker"
+SERVICES = (KAFKA, HAZELCAST, PREFECT, WORKER)
+
+# Each is ready within 12 s on two idle cores. This is for a machine that does much else.
+_START_SECONDS = 120.0
+# Longer than any `up` takes that has nothing to download.
+_LOCK_SECONDS = 300.0
+_STOP_SECONDS = {KAFKA: 20.0, HAZELCAST: 10.0, PREFECT: 5.0, WORKER: 15.0}
+# A flow is given what Prefect gives it to drain.
+_DRAIN_SECONDS = 30.0
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """How one service is."""
+
+    name: str
+    state: str
+    """running, unhealthy (its process is there and does not answer), dead (it ended by itself), stopped, or
+    external (the settings name one; `detail` says whether it answers)."""
+    address: str
+    pid: int | None
+    detail: str
+
+
+def home_of(settings: Settings) -> Path:
+    """Where the stack keeps its state: absolute, whatever folder we are in."""
+    return settings.local.home.expanduser().resolve()
+
+
+def with_addresses(settings: Settings) -> Settings:
+    """A copy of the settings with the addresses of the running stack where they name none themselves."""
+    found = Registry(home_of(settings)).settings
+    copy = settings.model_copy(deep=True)
+    copy.kafka.bootstrap_servers = copy.kafka.bootstrap_servers or found.get(KAFKA, {}).get(
+        "bootstrap_servers"
+    )
+    copy.hazelcast.members = copy.hazelcast.members or found.get(HAZELCAST, {}).get("members")
+    copy.prefect_api_url = copy.prefect_api_url or found.get("prefect_api_url")
+    copy.prefect_ui_url = copy.prefect_ui_url or found.get("prefect_ui_url")
+    return copy
+
+
+def up(
+    settings: Settings,
+    *,
+    members: int | None = None,
+    services: Collection[str] = SERVICES,
+    progress: Progress = lambda _: None,
+) -> None:
+    """Bring up the services that are not there, keep those that are, and return when all of them answer.
+
+    Args:
+        settings: what they name is used and not started.
+        members: Hazelcast members, in place of the settings' number.
+        services: which of them; the worker needs a Prefect server, which is brought up with it.
+        progress: told what happens, one line at a time.
+
+    Raises:
+        TerminalError: a port is taken, or a server ended at its start; the message has the end of its log.
+        TransientError: something did not answer in time.
+    """
+    home = home_of(settings)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(home, progress):
+        _Up(settings, home, members or settings.local.members, services, progress).run()
+
+
+def down(settings: Settings, *, progress: Progress = lambda _: None) -> list[str]:
+    """Stop everything of this stack, flow runs first. Returns the names of what was stopped."""
+    home = home_of(settings)
+    if not home.is_dir():
+        return []
+    with _locked(home, progress):
+        return _down(settings, home, progress)
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """How each service is, asked now."""
+    home = home_of(settings)
+    registry = Registry(home)
+    return [
+        *_status_kafka(settings, home, registry),
+        *_status_hazelcast(settings, home, registry),
+        *_status_prefect(settings, home, registry),
+    ]
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Which servers a person named. What the settings have from `stack.json` is our own."""
+
+    kafka: bool
+    hazelcast: bool
+    prefect: bool
+
+    @classmethod
+    def in_settings(cls, settings: Settings, registry: Registry) -> "_Named":
+        ours = registry.settings
+        return cls(
+            settings.kafka.bootstrap_servers not in {None, ours.get(KAFKA, {}).get("bootstrap_servers")},
+            settings.hazelcast.members not in (None, ours.get(HAZELCAST, {}).get("members")),
+            settings.prefect_api_url not in {None, ours.get("prefect_api_url")},
+        )
+
+
+class _Up:
+    """One `up`, with what its steps share."""
+
+    def __init__(
+        self, settings: Settings, home: Path, members: int, services: Collection[str], progress: Progress
+    ):
+        self._settings, self._home, self._members = settings, home, members
+        self._services = set(services)
+        self._registry = Registry(home)
+        self._named = _Named.in_settings(settings, self._registry)
+        self._stopping = threading.Event()
+        self._progress = progress
+
+    def run(self) -> None:
+        self._end_orphans()
+        steps: dict[str, Callable[[], None]] = {
+            KAFKA: self._external_kafka if self._named.kafka else self._kafka,
+            HAZELCAST: self._external_hazelcast if self._named.hazelcast else self._hazelcast,
+            PREFECT: self._external_prefect if self._named.prefect else self._prefect,
+        }
+        wanted = self._services | ({PREFECT} if WORKER in self._services else set())
+        self._together([step for name, step in steps.items() if name in wanted])
+        if WORKER in wanted:
+            # After the others: a run may be waiting in the queue, and finds their addresses in stack.json.
+            self._flows()
+
+    def _together(self, steps: Sequence[Callable[[], None]]) -> None:
+        with ThreadPoolExecutor(len(steps) or 1, thread_name_prefix="up") as pool:
+            futures: list[Future[None]] = [pool.submit(step) for step in steps]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+            finally:
+                # Told when one failed, or on Ctrl-C: the rest has then no need to wait for an answer.
+                if any(not future.done() or future.exception() for future in futures):
+                    self._stopping.set()
+
+    def _ready(self, started: Started, answers: Callable[[], bool]) -> None:
+        processes.wait_until(
+            answers, started, home=self._home, seconds=_START_SECONDS, stopping=self._stopping
+        )
+
+    def _stop_silent(self, started: Started, service: str) -> None:
+        """Make room for a new one where a process runs and does not answer."""
+        process = processes.find(started, self._home)
+        if process:
+            self._progress(f"{started.name} runs as pid {process.pid} and does not answer: starting it anew")
+            processes.stop([process], grace_seconds=_STOP_SECONDS[service])
+
+    def _kafka(self) -> None:
+        began = time.monotonic()
+        started = self._registry.alive(KAFKA)
+        if started and _patiently(lambda: kafka_server.answers(started.address)):
+            self._progress(f"Kafka is up at {started.address}")
+        else:
+            if started:
+                self._stop_silent(started, KAFKA)
+            last = self._registry.started(KAFKA)
+            started = self._registry.add(
+                kafka_server.start(
+                    self._settings.local, self._home, previous=last and last.address, progress=self._progress
+                )
+            )
+            address = started.address
+            self._ready(started, lambda: kafka_server.answers(address))
+            self._progress(f"Kafka ready at {address} ({time.monotonic() - began:.1f} s)")
+        self._registry.publish(kafka={"bootstrap_servers": started.address})
+
+    def _hazelcast(self) -> None:
+        began = time.monotonic()
+        cluster, local = self._settings.hazelcast.cluster_name, self._settings.local
+        running = len(_members_of(self._registry, self._home))
+        count = max(self._members, running)
+        records = [self._registry.started(hazelcast_server.name(n)) for n in range(1, count + 1)]
+        addresses = hazelcast_server.addresses(
+            local.hazelcast_port, count, [record and record.address for record in records]
+        )
+        kept, fresh = [], []
+        for number in range(1, count + 1):
+            name = hazelcast_server.name(number)
+            started = self._registry.alive(name)
+            if started and _patiently(lambda at=started.address: hazelcast_server.answers(at, cluster)):
+                addresses[number - 1] = started.address
+                kept.append(started)
+                continue
+            if started:
+                self._stop_silent(started, HAZELCAST)
+            fresh.append(number)
+        new = [
+            self._registry.add(
+                hazelcast_server.start(self._settings, self._home, number, addresses, self._progress)
+            )
+            for number in fresh
+        ]
+        for started in new:
+            at = started.address
+            self._ready(started, lambda at=at: hazelcast_server.answers(at, cluster, members=count))
+        for started in kept:
+            self._progress(f"Hazelcast is up at {started.address}")
+        for started in new:
+            self._progress(f"Hazelcast ready at {started.address} ({time.monotonic() - began:.1f} s)")
+        self._registry.publish(hazelcast={"members": addresses})
+
+    def _prefect(self) -> None:
+        began = time.monotonic()
+        started = self._registry.alive(PREFECT)
+        if started and _patiently(PrefectApi(_api(started.address)).healthy):
+            self._progress(f"Prefect is up at http://{started.address}")
+        else:
+            if started:
+                self._stop_silent(started, PREFECT)
+            last = self._registry.started(PREFECT)
+            started = self._registry.add(
+                prefect_server.start_server(self._settings.local, self._home, previous=last and last.address)
+            )
+            self._ready(started, PrefectApi(_api(started.address)).healthy)
+            self._progress(f"Prefect ready at http://{started.address} ({time.monotonic() - began:.1f} s)")
+        self._registry.publish(
+            prefect_api_url=_api(started.address), prefect_ui_url=f"http://{started.address}"
+        )
+
+    def _flows(self) -> None:
+        own_server = not self._named.prefect
+        url = (
+            self._registry.settings["prefect_api_url"] if own_server else str(self._settings.prefect_api_url)
+        )
+        api = PrefectApi(url)
+        worker = self._registry.alive(WORKER)
+        if worker and worker.address != url:
+            self._stop_silent(worker, WORKER)
+            worker = None
+        runs.ensure_pool(api)
+        if own_server:
+            # Before a worker can begin what these hold up.
+            for name in runs.sweep(api, self._home, worker_alive=worker is not None):
+                self._progress(f"Flow run {name} had no process any more: marked as crashed")
+
+        def deployments() -> None:
+            began = time.monotonic()
+            if prefect_server.deploy(url, self._home, own_server=own_server):
+                self._progress(f"Deployments registered ({time.monotonic() - began:.1f} s)")
+            for name in runs.ensure_automations(api):
+                self._progress(f"Automation made: {name}")
+
+        def start_worker() -> None:
+            if worker:
+                self._progress(f"Worker is up (pid {worker.pid})")
+                return
+            began, since = time.monotonic(), time.time()
+            started = self._registry.add(prefect_server.start_worker(url, self._home, own_server=own_server))
+            self._ready(started, lambda: prefect_server.worker_answers(url, self._home, since))
+            self._progress(f"Worker ready for work pool {runs.POOL} ({time.monotonic() - began:.1f} s)")
+
+        self._together([deployments, start_worker])
+
+    def _external_kafka(self) -> None:
+        kafka.partitions(self._settings.kafka)
+        self._progress(f"Kafka at {self._settings.kafka.bootstrap_servers} is used, as the settings say")
+
+    def _external_hazelcast(self) -> None:
+        hazelcast.connect(self._settings.hazelcast).shutdown()
+        self._progress(f"Hazelcast at {self._settings.hazelcast.members} is used, as the settings say")
+
+    def _external_prefect(self) -> None:
+        PrefectApi(str(self._settings.prefect_api_url)).get("/health")
+        self._progress(f"Prefect at {self._settings.prefect_api_url} is used, as the settings say")
+
+    def _end_orphans(self) -> None:
+        """End what a killed `up` or a killed worker left behind, before it stands in the way."""
+        orphans = _orphans(self._registry, self._home)
+        if orphans:
+            self._progress(f"Ending {len(orphans)} processes that were left behind")
+            processes.stop(orphans, grace_seconds=_DRAIN_SECONDS)
+
+
+def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
+    registry = Registry(home)
+    stopped = []
+
+    def stop(service: str, names: Sequence[str]) -> None:
+        found = [
+            process
+            for name in names
+            if (p := registry.started(name)) and (process := processes.find(p, home))
+        ]
+        if found:
+            began = time.monotonic()
+            processes.stop(found, grace_seconds=_STOP_SECONDS[service])
+            stopped.extend(name for name in names if registry.started(name))
+            progress(f"Stopped {', '.join(names)} ({time.monotonic() - began:.1f} s)")
+
+    worker, server = registry.alive(WORKER), registry.alive(PREFECT)
+    own_server = not _Named.in_settings(settings, registry).prefect
+    api = PrefectApi(worker.address if worker else _api(server.address)) if worker or server else None
+    if api and not api.healthy():
+        progress(f"Prefect at {api.url} does not answer: its flow runs are ended without it")
+        api = None
+    if api and worker:
+        # From inside a flow, this very run goes on: it is what takes the stack down.
+        runs.cancel_all(
+            api, home, shared=not own_server, but=os.environ.get("PREFECT__FLOW_RUN_ID"), progress=progress
+        )
+    stop(WORKER, [WORKER])
+    flows = _orphans(registry, home)
+    if flows:
+        progress(f"Ending {len(flows)} processes of flows")
+        processes.stop(flows, grace_seconds=_DRAIN_SECONDS)
+    if api and own_server:
+        runs.end_all(api)
+    stop(PREFECT, [PREFECT])
+    stop(HAZELCAST, _members_of(registry, home))
+    stop(KAFKA, [KAFKA])
+    processes.stop(processes.marked(home), grace_seconds=2)
+    registry.remove()
+    return stopped
+
+
+def _orphans(registry: Registry, home: Path) -> list[psutil.Process]:
+    """Processes of this stack that no living service of the record started."""
+    known = set()
+    for started in registry.all():
+        process = processes.find(started, home)
+        if process:
+            known |= {process.pid, *(child.pid for child in process.children(recursive=True))}
+    return [process for process in processes.marked(home) if process.pid not in known]
+
+
+def _members_of(registry: Registry, home: Path) -> list[str]:
+    return [p.name for p in registry.all() if p.name.startswith(f"{HAZELCAST}-") and processes.find(p, home)]
+
+
+def _api(address: str) -> str:
+    return f"http://{address}/api"
+
+
+def _patiently(answers: Callable[[], bool]) -> bool:
+    """Whether it answers within a few attempts: a busy machine is no reason to restart a server."""
+    return any(answers() or time.sleep(0.5) for _ in range(5))
+
+
+@contextmanager
+def _locked(home: Path, progress: Progress) -> Iterator[None]:
+    """Let one `up` or `down` work on a stack at a time. The kernel lets go of the lock of one that was killed."""
+    with (home / "lock").open("w") as file:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise TransientError(
+                        f"another `up` or `down` has held {home} for {_LOCK_SECONDS:.0f} s"
+                    ) from error
+                if not told:
+                    progress("Another `up` or `down` is under way: waiting for it")
+                    told = True
+                time.sleep(0.1)
+        yield
+
+
+def _status_kafka(settings: Settings, home: Path, registry: Registry) -> list[ServiceStatus]:
+    if _Named.in_settings(settings, registry).kafka:
+        return [
+            _external(KAFKA, str(settings.kafka.bootstrap_servers), lambda: kafka.partitions(settings.kafka))
+        ]
+    return [_local(registry, home, KAFKA, lambda started: kafka_server.answers(started.address))]
+
+
+def _status_hazelcast(settings: Settings, home: Path, registry: Registry) -> list[ServiceStatus]:
+    if _Named.in_settings(settings, registry).hazelcast:
+        return [
+            _external(
+                HAZELCAST,
+                ", ".join(settings.hazelcast.members or []),
+                lambda: hazelcast.connect(settings.hazelcast).shutdown(),
+            )
+        ]
+    names = [p.name for p in registry.all() if p.name.startswith(f"{HAZELCAST}-")] or [
+        hazelcast_server.name(1)
+    ]
+    cluster = settings.hazelcast.cluster_name
+    return [
+        _local(registry, home, name, lambda started: hazelcast_server.answers(started.address, cluster))
+        for name in names
+    ]
+
+
+def _status_prefect(settings: Settings, home: Path, registry: Registry) -> list[ServiceStatus]:
+    def healthy(started: Started) -> bool:
+        return PrefectApi(_api(started.address)).healthy()
+
+    def works(started: Started) -> bool:
+        # Three of its heartbeats, which come every 30 s.
+        return prefect_server.worker_answers(started.address, home, time.time() - 90)
+
+    if _Named.in_settings(settings, registry).prefect:
+        url = str(settings.prefect_api_url)
+        server = _external(PREFECT, url, lambda: PrefectApi(url).get("/health"))
+    else:
+        server = _local(registry, home, PREFECT, healthy)
+    return [server, _local(registry, home, WORKER, works)]
+
+
+def _external(name: str, address: str, ask: Callable[[], object]) -> ServiceStatus:
+    try:
+        ask()
+    except FraudflowError as error:
+        return ServiceStatus(name, "external", address, None, str(error))
+    return ServiceStatus(name, "external", address, None, "answers")
+
+
+def _local(registry: Registry, home: Path, name: str, answers: Callable[[Started], bool]) -> ServiceStatus:
+    started = registry.started(name)
+    if not started:
+        return ServiceStatus(name, "stopped", "", None, "")
+    if not processes.find(started, home):
+        return ServiceStatus(name, "dead", started.address, None, f"it ended by itself: see {started.log}")
+    try:
+        good = answers(started)
+    except FraudflowError as error:
+        return ServiceStatus(name, "unhealthy", started.address, started.pid, str(error))
+    if not good:
+        return ServiceStatus(
+            name, "unhealthy", started.address, started.pid, f"it does not answer: see {started.log}"
+        )
+    return ServiceStatus(name, "running", started.address, started.pid, "")
