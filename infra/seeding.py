@@ -1,0 +1,233 @@
+"""Sends transactions to Kafka: as fast as it goes or at a rate, each row exactly once even over retries.
+
+How far a seeding has come is itself in Kafka, as the offset of a consumer group that nobody consumes with,
+and it is committed in the same Kafka transaction as the rows. Whoever seeds again with the same `seed_id`
+takes up after the last row that readers can see.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from infra.errors import InputError, TerminalError, TransientError
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained
+from infra.settings import KafkaSettings
+from infra.transaction_sources import Records, Source
+
+# Rows in one Kafka transaction. A commit waits 10-30 ms for the broker whatever its size.
+COMMIT_ROWS = 100_000
+# At a rate, a commit this often: readers (read_committed) see rows only then.
+PACED_COMMIT_SECONDS = 0.25
+# Behind its pace by more than this, the rest is sent later rather than in one burst.
+CATCH_UP_SECONDS = 1.0
+# Rows handed to librdkafka at once; its queue holds a few of these.
+HAND_OVER_ROWS = 10_000
+# Longer than a broker's restart, shorter than a reader's patience: an open transaction of a killed seeder
+# stops read_committed readers for this long, unless a retry comes first.
+TRANSACTION_TIMEOUT_SECONDS = 30
+
+_LOST_TRANSACTION = {
+    KafkaError._FENCED,
+    KafkaError._STATE,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.CONCURRENT_TRANSACTIONS,
+}
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """What a seeding did.
+
+    Attributes:
+        rows: in the topic by now, those of earlier tries included.
+        resumed_from: rows that earlier tries had committed.
+        seconds: this try took.
+    """
+
+    rows: int
+    resumed_from: int
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """Of this try."""
+        return (self.rows - self.resumed_from) / self.seconds if self.seconds > 0 else 0.0
+
+
+def seed(
+    kafka: KafkaSettings,
+    source: Source,
+    seed_id: str,
+    *,
+    rate: float | None = None,
+    on_progress: Progress | None = None,
+) -> Seeded:
+    """Send a source's transactions to the transactions topic, in order per card.
+
+    Args:
+        kafka: the cluster; the topic must exist.
+        source: the rows.
+        seed_id: names this seeding. The same one again goes on after the last committed row.
+        rate: rows per second; left out: as fast as it goes.
+        on_progress: called after each commit with the rows committed so far, and the total if known.
+
+    Raises:
+        TransientError: Kafka did not take it; call again with the same `seed_id`. The producer is thrown away
+            in any case: after a timeout nobody knows whether a commit went through, and only a new producer
+            of the same transactional id settles that (librdkafka#5423).
+        TerminalError: a person must mend something first.
+    """
+    if rate is not None and rate <= 0:
+        raise TerminalError(f"the rate must be above 0 rows per second, not {rate}")
+    started = time.monotonic()
+    try:
+        with _Seeding(kafka, source.identity, seed_id) as seeding:
+            first = seeding.sent
+            report = on_progress or (lambda _rows, _total: None)
+            report(first, source.total)
+            batches = _batches(source.records(first), rate)
+            for records in batches:
+                seeding.send(records)
+                report(seeding.sent, source.total)
+            return Seeded(seeding.sent, first, time.monotonic() - started)
+    except KafkaException as error:
+        what = f"cannot seed {kafka.topics.transactions}"
+        cause = error.args[0]
+        # A transaction that failed, or was given up by the broker because we were too slow: a new producer
+        # starts where readers see the last row.
+        if cause.txn_requires_abort() or cause.fatal() or cause.code() in _LOST_TRANSACTION:
+            raise TransientError(f"{what}: {cause.str()}") from error
+        raise explained(error, what) from error
+
+
+def group_of(seed_id: str) -> str:
+    """The consumer group that keeps a seeding's progress, and the transactional id of its producer."""
+    return f"fraudflow-seed-{seed_id}"
+
+
+class _Seeding:
+    """A producer, and where it stands."""
+
+    def __init__(self, kafka: KafkaSettings, identity: str, seed_id: str):
+        self._topic, self._identity = kafka.topics.transactions, identity
+        config = client_config(kafka)
+        self._consumer = Consumer(
+            config
+            | {
+                "group.id": group_of(seed_id),
+                "enable.auto.commit": False,
+                # Makes the offset's reading wait for a transaction that is still open.
+                "isolation.level": "read_committed",
+            }
+        )
+        self._producer = Producer(config | _producer_config(seed_id))
+        self.sent = 0
+
+    def __enter__(self) -> "_Seeding":
+        try:
+            # Ends what an earlier try left open, and shuts that try out if it still lives.
+            self._producer.init_transactions(2 * REQUEST_TIMEOUT_SECONDS)
+            self.sent = self._committed()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None:
+            self._give_up()
+        self._close()
+
+    def send(self, records: Records) -> None:
+        """Commit these records together with the new position."""
+        rows = len(records.values)
+        self._producer.begin_transaction()
+        for start in range(0, rows, HAND_OVER_ROWS):
+            self._hand_over(records.part(start, start + HAND_OVER_ROWS), self.sent + start)
+        position = TopicPartition(self._topic, 0, self.sent + rows, self._identity)
+        # A row that the broker refuses makes these calls fail, so no delivery report needs looking at.
+        self._producer.send_offsets_to_transaction(
+            [position], self._consumer.consumer_group_metadata(), REQUEST_TIMEOUT_SECONDS
+        )
+        self._producer.commit_transaction(TRANSACTION_TIMEOUT_SECONDS)
+        self.sent += rows
+
+    def _hand_over(self, records: Records, first_row: int) -> None:
+        messages = [{"key": k, "value": v} for k, v in zip(records.keys, records.values, strict=True)]
+        deadline = time.monotonic() + TRANSACTION_TIMEOUT_SECONDS
+        while messages:
+            taken = self._producer.produce_batch(self._topic, messages)
+            if taken == len(messages):
+                break
+            refused = [(at, m) for at, m in enumerate(messages) if "_error" in m]
+            for at, message in refused:
+                error = message.pop("_error")
+                if error.code() != KafkaError._QUEUE_FULL:
+                    raise InputError("transactions", f"row {first_row + at + 1:,} cannot be sent: {error.str()}")
+            # Those refused keep their order, but a later row of a card may have been taken before an earlier
+            # one: the queue holds more than one transaction, so that it does not come to this.
+            messages = [message for _, message in refused]
+            if time.monotonic() > deadline:
+                raise TransientError("Kafka takes no more transactions; is the broker there?")
+            self._producer.poll(0.05)
+        self._producer.poll(0)
+
+    def _committed(self) -> int:
+        (at,) = self._consumer.committed([TopicPartition(self._topic, 0)], timeout=2 * REQUEST_TIMEOUT_SECONDS)
+        if at.error is not None:
+            raise KafkaException(at.error)
+        if at.offset < 0:
+            return 0
+        if at.metadata != self._identity:
+            raise TerminalError(
+                "the transactions are not those that this seeding began with: the file or the simulation "
+                "changed. Start a new one."
+            )
+        return at.offset
+
+    def _give_up(self) -> None:
+        """Let readers go on at once; where that fails, the broker does it when the transaction times out."""
+        try:
+            self._producer.purge()
+            self._producer.abort_transaction(5)
+        except KafkaException:
+            pass
+
+    def _close(self) -> None:
+        self._producer.close()
+        self._consumer.close()
+
+
+def _producer_config(seed_id: str) -> dict[str, Any]:
+    return {
+        "transactional.id": group_of(seed_id),
+        "transaction.timeout.ms": TRANSACTION_TIMEOUT_SECONDS * 1000,
+        # As Java clients do it: whoever produces with those puts a card into the same partition.
+        "partitioner": "murmur2_random",
+        "compression.type": "lz4",
+        "linger.ms": 20,
+        "batch.size": 1 << 20,
+        # More than the rows of one transaction: the commit empties it.
+        "queue.buffering.max.messages": 2 * COMMIT_ROWS,
+        "queue.buffering.max.kbytes": 512 << 10,
+    }
+
+
+def _batches(pieces: Iterator[Records], rate: float | None) -> Iterator[Records]:
+    """The records in the sizes of transactions; with a rate, each when its time has come."""
+    size = COMMIT_ROWS if rate is None else max(1, min(COMMIT_ROWS, round(rate * PACED_COMMIT_SECONDS)))
+    due = time.monotonic()
+    for piece in pieces:
+        for start in range(0, len(piece.values), size):
+            batch = piece.part(start, start + size)
+            if rate is not None:
+                now = time.monotonic()
+                if now < due:
+                    time.sleep(due - now)
+                due = max(due, now - CATCH_UP_SECONDS) + len(batch.values) / rate
+            yield batch

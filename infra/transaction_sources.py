@@ -1,0 +1,272 @@
+"""Transactions as Kafka keys and values, from a CSV, a Parquet file, or frames.
+
+A key is the card number as text; a value is a JSON object with the eight columns of the transactions CSV, as
+the contract has it. Reading is by pieces, so that memory does not grow with the file.
+
+What is wrong with a whole file (its header, its type) is told at once. What is wrong with one row is not this
+module's to judge: the row is sent as it stands, and the scorer puts it among the dead letters, where a person
+sees it with the reason. Dropping it here would lose it without a trace; stopping would lose its neighbours.
+"""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import polars as pl
+
+from infra.errors import InputError
+
+SCHEMA = pl.Schema(
+    {
+        "cc_num": pl.Int64,
+        "trans_num": pl.String,
+        "amt": pl.Float64,
+        "merchant": pl.String,
+        "transaction_date": pl.String,
+        "merch_lat": pl.Float64,
+        "merch_long": pl.Float64,
+        "is_fraud": pl.Int64,
+    }
+)
+COLUMNS = tuple(SCHEMA)
+# About 100,000 rows: the fixed cost of a Polars call and of a Kafka commit vanish, and a piece stays near
+# 50 MB as Python bytes.
+CSV_PIECE_BYTES = 12 << 20
+FRAME_ROWS = 100_000
+DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+class Records(NamedTuple):
+    """Keys and values of equally many records, in order."""
+
+    keys: list[bytes]
+    values: list[bytes]
+
+    def part(self, start: int, stop: int) -> "Records":
+        """Records `start` to `stop`."""
+        return Records(self.keys[start:stop], self.values[start:stop])
+
+
+class Source(Protocol):
+    """Where transactions come from: the same rows in the same order, each time it is read.
+
+    `total` is the number of rows if it is known. `identity` differs where the rows differ, so that a retry
+    does not go on in the middle of something else.
+    """
+
+    total: int | None
+    identity: str
+
+    def records(self, skip: int = 0) -> Iterator[Records]:
+        """The records after the first `skip`, in pieces."""
+        ...
+
+
+class FrameSource:
+    """Frames with the columns of the transactions CSV, made anew on each reading."""
+
+    def __init__(self, frames: Callable[[int], Iterable[pl.DataFrame]], total: int | None, identity: str):
+        """Args: `frames(skip)` gives the rows after the first `skip`."""
+        self._frames, self.total, self.identity = frames, total, identity
+
+    def records(self, skip: int = 0) -> Iterator[Records]:
+        """The records after the first `skip`, in pieces."""
+        for frame in self._frames(skip):
+            yield encode(frame)
+
+
+class ParquetSource:
+    """A Parquet file with the columns of the transactions CSV; a date may be a timestamp."""
+
+    def __init__(self, path: Path):
+        """Read the header.
+
+        Raises:
+            InputError: it is no Parquet file, or its columns do not fit.
+        """
+        self._path = Path(path)
+        try:
+            self._rows = pl.scan_parquet(self._path)
+            schema = self._rows.collect_schema()
+            _refuse_missing(self._path, schema.names())
+            self.total = self._rows.select(pl.len()).collect().item()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise InputError(self._path, f"is not a Parquet file that can be read: {error}") from error
+        for name in COLUMNS:
+            if schema[name].is_nested() or schema[name] == pl.Binary:
+                raise InputError(self._path, f"holds {schema[name]}; plain values are needed", column=name)
+        self.identity = _file_identity(self._path)
+
+    def records(self, skip: int = 0) -> Iterator[Records]:
+        """The records after the first `skip`, in pieces."""
+        for start in range(skip, self.total or 0, FRAME_ROWS):
+            try:
+                frame = self._rows.select(COLUMNS).slice(start, FRAME_ROWS).collect()
+            except (OSError, pl.exceptions.PolarsError) as error:
+                raise InputError(self._path, f"cannot be read beyond row {start:,}: {error}") from error
+            yield encode(frame)
+
+
+class CsvSource:
+    """A CSV with a header; the columns may stand in any order, and others beside them are left out."""
+
+    def __init__(self, path: Path):
+        """Read the header.
+
+        Raises:
+            InputError: the file cannot be read, is empty, or lacks a column.
+        """
+        self._path = Path(path)
+        try:
+            with self._path.open("rb") as file:
+                header = file.readline()
+                self._body = file.tell()
+                # A line more or less (blank ones, no newline at the end) does not matter for a progress bar.
+                self.total: int | None = sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 22), b""))
+        except OSError as error:
+            raise InputError(self._path, f"cannot be read: {error.strerror}") from error
+        try:
+            self._header = next(csv.reader([header.decode("utf-8-sig")]), [])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(self._path, f"is not a CSV in UTF-8: {error}", line=1) from error
+        _refuse_missing(self._path, self._header)
+        self.identity = _file_identity(self._path)
+
+    def records(self, skip: int = 0) -> Iterator[Records]:
+        """The records after the first `skip`, in pieces."""
+        for piece in self._pieces():
+            records = self._parse(piece, skip)
+            if isinstance(records, int):
+                skip -= records
+            else:
+                skip = 0
+                yield records
+
+    def _pieces(self) -> Iterator[bytes]:
+        """The file in whole lines. The cuts depend on nothing but the file, so a retry sees the same ones."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._body)
+                rest = b""
+                while block := file.read(CSV_PIECE_BYTES):
+                    cut = block.rfind(b"\n") + 1
+                    if cut == 0:
+                        rest += block
+                        continue
+                    yield rest + block[:cut]
+                    rest = block[cut:]
+                if rest:
+                    yield rest
+        except OSError as error:
+            raise InputError(self._path, f"cannot be read: {error.strerror}") from error
+
+    def _parse(self, piece: bytes, skip: int) -> Records | int:
+        """The piece's records after the first `skip`; their number if `skip` covers all of them."""
+        frame = self._well_formed(piece)
+        if frame is not None:
+            return encode(frame.slice(skip)) if skip < frame.height else frame.height
+        records = self._line_by_line(piece)
+        size = len(records.values)
+        return records.part(skip, size) if skip < size else size
+
+    def _well_formed(self, piece: bytes) -> pl.DataFrame | None:
+        """The piece as a typed frame, or None where any value in it is not what its column should hold."""
+        schema = {name: SCHEMA.get(name, pl.String) for name in self._header}
+        schema["cc_num"] = pl.String  # as text first: a number would forget leading zeros
+        try:
+            frame = pl.read_csv(piece, has_header=False, schema=schema).select(COLUMNS)
+            numbers = frame["cc_num"].cast(pl.Int64)
+        except pl.exceptions.PolarsError:
+            return None
+        finite = all(frame[name].is_finite().all() for name, kind in SCHEMA.items() if kind == pl.Float64)
+        holes = any(column.null_count() for column in frame.iter_columns())
+        if holes or not finite or not (numbers.cast(pl.String) == frame["cc_num"]).all():
+            return None
+        return frame.with_columns(numbers)
+
+    def _line_by_line(self, piece: bytes) -> Records:
+        """The slow way, for a piece with a bad row in it: 20 times slower, and each row stands for itself."""
+        at = [self._header.index(name) for name in COLUMNS]
+        keys, values = [], []
+        for line in piece.splitlines():
+            if not line.strip():
+                continue
+            fields = _fields(line)
+            if fields is None or len(fields) != len(self._header):
+                # Not a row of this file: the line itself is what a person needs to see.
+                keys.append(b"")
+                values.append(line)
+                continue
+            row = {name: _typed(name, fields[i]) for name, i in zip(COLUMNS, at, strict=True)}
+            keys.append(str(row["cc_num"] if row["cc_num"] is not None else "").encode())
+            values.append(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode())
+        return Records(keys, values)
+
+
+def open_source(path: Path) -> Source:
+    """A transactions file, by its ending: `.parquet` is Parquet, anything else is CSV.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    path = Path(path)
+    return ParquetSource(path) if path.suffix.lower() in {".parquet", ".pq"} else CsvSource(path)
+
+
+def encode(frame: pl.DataFrame) -> Records:
+    """A frame's rows as records. Columns beside the eight are left out; what does not fit stays as it is."""
+    frame = frame.select(COLUMNS)
+    if frame.schema["transaction_date"].is_temporal():
+        frame = frame.with_columns(pl.col("transaction_date").dt.strftime(DATE_FORMAT))
+    card = frame["cc_num"]
+    if card.dtype == pl.String:
+        # As JSON numbers if all of them are: other people's Parquet files have them as text.
+        numbers = card.cast(pl.Int64, strict=False)
+        if (numbers.cast(pl.String) == card).all() and not card.has_nulls():
+            frame = frame.with_columns(numbers)
+    keys = card.cast(pl.String).fill_null("").cast(pl.Binary).to_list()
+    values = frame.write_ndjson().encode().split(b"\n")
+    values.pop()  # behind the last newline is nothing
+    return Records(keys, values)
+
+
+def _refuse_missing(path: Path, present: Sequence[str]) -> None:
+    missing = [name for name in COLUMNS if name not in present]
+    if missing:
+        raise InputError(
+            path,
+            f"lacks the columns {', '.join(missing)}; the first line must name {','.join(COLUMNS)}",
+            line=1,
+        )
+
+
+def _file_identity(path: Path) -> str:
+    """Tells one file from another and from its changed self, without reading all of it."""
+    with path.open("rb") as file:
+        start = hashlib.sha256(file.read(1 << 20)).hexdigest()[:16]
+    return f"file:{path.stat().st_size}:{start}"
+
+
+def _fields(line: bytes) -> list[str] | None:
+    try:
+        return next(csv.reader([line.decode()], strict=True), None)
+    except (UnicodeDecodeError, csv.Error):
+        return None
+
+
+def _typed(name: str, text: str) -> str | int | float | None:
+    """The value as its column's type if it is one, else the text; JSON has no NaN, so that stays text too."""
+    if text == "":
+        return None
+    try:
+        if SCHEMA[name] == pl.Int64:
+            return int(text) if str(int(text)) == text else text
+        if SCHEMA[name] == pl.Float64:
+            return float(text) if math.isfinite(float(text)) else text
+    except ValueError:
+        pass
+    return text
