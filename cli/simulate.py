@@ -20,7 +20,7 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-def simulate(  # noqa: PLR0917 - options, which typer passes by name
+def simulate(
     out: Annotated[Path, typer.Option(help="Directory to write to; created if missing.")],
     customers: Annotated[int, typer.Option(min=1, max=10_000_000)] = 10_000,
     merchants: Annotated[int, typer.Option(min=14, max=1_000_000)] = 800,

@@ -122,7 +122,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the running stack last, so that whatever a person names wins over it."""
-        return (init_settings, env_settings, dotenv_settings, file_secret_settings, _StackSource(settings_cls))
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            file_secret_settings,
+            _StackSource(settings_cls),
+        )
 
 
 class _StackSource(PydanticBaseSettingsSource):

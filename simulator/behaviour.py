@@ -126,7 +126,5 @@ def category_weights(categories: list[str]) -> np.ndarray:
                 for age, setting in groups()
             ]
         )
-        result[..., at] = (
-            spending.weight * season[:, None, None] * group[None, :, None] * clock[None, None, :]
-        )
+        result[..., at] = spending.weight * season[:, None, None] * group[None, :, None] * clock[None, None, :]
     return result / result.sum(axis=-1, keepdims=True)

@@ -47,13 +47,9 @@ def _far_burst(world: World, count: int, seconds: int, rng: np.random.Generator)
     # The farther of four towns drawn: mostly, but not always, another part of the country.
     towns = rng.integers(len(TOWN_LATITUDE), size=(4, rows.incidents))
     home = customer[np.searchsorted(rows.incident, np.arange(rows.incidents))]
-    apart = np.hypot(
-        TOWN_LATITUDE[towns] - world.latitude[home], TOWN_LONGITUDE[towns] - world.longitude[home]
-    )
+    apart = np.hypot(TOWN_LATITUDE[towns] - world.latitude[home], TOWN_LONGITUDE[towns] - world.longitude[home])
     town = towns[np.argmax(apart, axis=0), np.arange(rows.incidents)][rows.incident]
-    where = world.beside(
-        TOWN_LATITUDE[town], TOWN_LONGITUDE[town], rng.gamma(1.5, 6.0, count), _directions(count, rng)
-    )
+    where = world.beside(TOWN_LATITUDE[town], TOWN_LONGITUDE[town], rng.gamma(1.5, 6.0, count), _directions(count, rng))
     category = _categories(world, ("shopping_pos", "gas_transport", "misc_pos", "grocery_pos"), count, rng)
     amount = _amounts(190, 0.75, count, rng)
     return _purchases(
@@ -77,9 +73,7 @@ def _test_charge(world: World, count: int, seconds: int, rng: np.random.Generato
     wait = rng.integers(3 * MINUTE, 30 * MINUTE, count)
     second = start[rows.incident] + rows.place * wait
     category = _categories(world, ("shopping_net", "misc_net", "misc_net"), count, rng)
-    amount = np.where(
-        rows.place == 0, np.round(0.5 + 2.5 * rng.random(count), 2), _amounts(480, 0.6, count, rng)
-    )
+    amount = np.where(rows.place == 0, np.round(0.5 + 2.5 * rng.random(count), 2), _amounts(480, 0.6, count, rng))
     where = _near_home(world, customer, rng)
     return _purchases(
         world,
@@ -101,9 +95,7 @@ def _compromised_merchant(world: World, count: int, seconds: int, rng: np.random
     span = rng.integers(12 * HOUR, 48 * HOUR, rows.incidents)
     start = _start(rng.random(rows.incidents) * seconds, span, seconds)
     second = start[rows.incident] + (rng.random(count) * span[rows.incident]).astype(np.int64)
-    category = _categories(
-        world, ("gas_transport", "food_dining", "grocery_pos", "entertainment"), rows.incidents, rng
-    )
+    category = _categories(world, ("gas_transport", "food_dining", "grocery_pos", "entertainment"), rows.incidents, rng)
     shop = world.merchants(category, rng.random(rows.incidents))[rows.incident]
     # Thieves keep to one price range per shop.
     typical = np.exp(rng.normal(np.log(230), 0.3, rows.incidents))[rows.incident]
@@ -130,9 +122,7 @@ def _night_takeover(world: World, count: int, seconds: int, rng: np.random.Gener
     night = np.floor(rng.random(rows.incidents) * max(1, seconds // DAY - 1)).astype(np.int64)
     first = night * DAY + rng.integers(23 * HOUR, 27 * HOUR, rows.incidents)
     second = _start(first, 2 * HOUR, seconds)[rows.incident] + rng.integers(0, 2 * HOUR, count)
-    category = _categories(
-        world, ("shopping_net", "shopping_net", "misc_net", "entertainment", "travel"), count, rng
-    )
+    category = _categories(world, ("shopping_net", "shopping_net", "misc_net", "entertainment", "travel"), count, rng)
     amount = _amounts(420, 0.7, count, rng)
     where = _near_home(world, customer, rng)
     return _purchases(

@@ -53,9 +53,7 @@ class Population:
 def simulate_population(customers: int, merchants: int, seed: int) -> Population:
     """Make a population; the same arguments make the same one."""
     if not 1 <= customers <= _CARD_PAYLOADS or merchants < len(CATEGORIES):
-        raise ValueError(
-            f"at least one customer and {len(CATEGORIES)} merchants (one per category) are needed"
-        )
+        raise ValueError(f"at least one customer and {len(CATEGORIES)} merchants (one per category) are needed")
     people = _customers(customers, np.random.default_rng([seed, 1]))
     shops = _merchants(merchants, np.random.default_rng([seed, 2]))
     return Population(people, shops, dictionaries_for(people, shops))

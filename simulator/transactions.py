@@ -74,9 +74,7 @@ class Simulation:
             with_kind: add the column `fraud_kind`, the ground truth: null for honest rows.
         """
         for first_hour, last_hour in self._blocks:
-            inside = slice(
-                *np.searchsorted(self._fraud.second, [first_hour * HOUR, (last_hour + 1) * HOUR]).tolist()
-            )
+            inside = slice(*np.searchsorted(self._fraud.second, [first_hour * HOUR, (last_hour + 1) * HOUR]).tolist())
             rows = int(self._per_hour[first_hour : last_hour + 1].sum()) + inside.stop - inside.start
             if skip >= rows:
                 skip -= rows
@@ -214,9 +212,7 @@ def simulate_transactions(
         days: length of the period.
         with_kind: add `fraud_kind`, the ground truth: null for honest rows.
     """
-    frames = list(
-        Simulation(population, count, seed, fraud_rate, start=start, days=days).frames(with_kind=with_kind)
-    )
+    frames = list(Simulation(population, count, seed, fraud_rate, start=start, days=days).frames(with_kind=with_kind))
     schema = {**SCHEMA, "fraud_kind": FRAUD_KIND} if with_kind else SCHEMA
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 

@@ -110,9 +110,7 @@ def world_of(population: Population, seed: int) -> World:
         shelf=np.concatenate(by_category),
         amount_median=np.array([s.median for s in spends]),
         amount_sigma=np.array([s.sigma for s in spends]),
-        away_share=np.array(
-            [behaviour.AWAY_SHARE.get(name, behaviour.AWAY_SHARE_DEFAULT) for name in categories]
-        ),
+        away_share=np.array([behaviour.AWAY_SHARE.get(name, behaviour.AWAY_SHARE_DEFAULT) for name in categories]),
         hours=behaviour.hour_weights(),
         kinds=np.cumsum(behaviour.category_weights(categories), axis=-1),
     )

@@ -85,7 +85,11 @@ def answers(address: str, cluster_name: str, members: int = 1) -> bool:
     if not ports.accepts(address):
         return False
     settings = HazelcastSettings(
-        members=[address], cluster_name=cluster_name, connect_timeout_seconds=3, invocation_timeout_seconds=5
+        members=[address],
+        cluster_name=cluster_name,
+        connect_timeout_seconds=3,
+        invocation_timeout_seconds=5,
+        kafka_bootstrap_servers=None,
     )
     with _quiet():
         try:

@@ -1,4 +1,4 @@
-"""The jars of Kafka and Hazelcast: fetched from a Maven repository and checked byte for byte against `jars.lock`.
+"""The jars of Kafka and Hazelcast: fetched from a Maven repository, and checked against `jars.lock`.
 
 There is no resolver at run time: what is not in the lock file is not run, and a changed byte is refused.
 """
@@ -66,9 +66,7 @@ def locked(server: str, lock_file: Path = LOCK_FILE) -> list[Jar]:
     return jars
 
 
-def ensure(
-    jars: Sequence[Jar], local: LocalSettings, progress: Callable[[str], None] = lambda _: None
-) -> list[Path]:
+def ensure(jars: Sequence[Jar], local: LocalSettings, progress: Callable[[str], None] = lambda _: None) -> list[Path]:
     """Have every jar in the cache with the bytes that the lock names; fetch what is not there.
 
     What is cached is read and checked too, each time: 0.2 s for all of them.
@@ -80,9 +78,7 @@ def ensure(
     folder = local.cache.expanduser() / "jars"
     # Two groups may have jars of one name, so the cache keeps the repository's own layout.
     targets = [folder / jar.path for jar in jars]
-    missing = [
-        (jar, target) for jar, target in zip(jars, targets, strict=True) if _sha256(target) != jar.sha256
-    ]
+    missing = [(jar, target) for jar, target in zip(jars, targets, strict=True) if _sha256(target) != jar.sha256]
     if not missing:
         return targets
     progress(f"Fetching {len(missing)} jars of {missing[0][0].server} from {_shown(local.maven_repository)}")
@@ -126,9 +122,8 @@ def _download(jar: Jar, target: Path, repository: str) -> int:
 
 def _get(jar: Jar, url: str) -> bytes:
     if urllib.parse.urlsplit(url).scheme not in {"https", "http", "file"}:
-        raise TerminalError(
-            f"FRAUDFLOW_LOCAL__MAVEN_REPOSITORY must be a https, http or file URL: {_shown(url)}"
-        )
+        raise TerminalError(f"FRAUDFLOW_LOCAL__MAVEN_REPOSITORY must be a https, http or file URL: {_shown(url)}")
+    last: Exception | None = None
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             with urllib.request.urlopen(url, timeout=_READ_TIMEOUT_SECONDS) as response:  # noqa: S310 - checked above
@@ -140,7 +135,7 @@ def _get(jar: Jar, url: str) -> bytes:
                     f"{jar.coordinates}: {_shown(url)} answers {error.code} {error.reason}. "
                     f"Name a Maven repository that has it in FRAUDFLOW_LOCAL__MAVEN_REPOSITORY"
                 ) from error
-            last: Exception = error
+            last = error
         except (OSError, ValueError) as error:
             last = error
         if attempt < _ATTEMPTS:

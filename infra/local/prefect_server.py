@@ -1,4 +1,4 @@
-"""Prefect's server, a worker on this machine, and the deployments: all as processes of `python -m prefect`."""
+"""Prefect's server, a worker on this machine, and the deployments, all through `python -m prefect`."""
 
 import hashlib
 import os
@@ -26,6 +26,7 @@ _SERVER_ENV = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
 }
+_WORKER_COMMAND = f"-m prefect worker start --pool {POOL} --type process --install-policy never".split()
 _WORKER_ENV = {
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     # The automation that finds dead runs waits for three missing heartbeats; Prefect's 180 s is 9 minutes.
@@ -52,22 +53,7 @@ def start_worker(api_url: str, home: Path, *, own_server: bool) -> Started:
     """Start the worker of the pool; it is not ready yet."""
     return spawn(
         WORKER,
-        # fmt: off
-        python(
-            "-m",
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            POOL,
-            "--type",
-            "process",
-            "--name",
-            worker_name(home),
-            "--install-policy",
-            "never",
-        ),
-        # fmt: on
+        python(*_WORKER_COMMAND, "--name", worker_name(home)),
         home=home,
         address=api_url,
         env=client_env(api_url, home, own_server=own_server) | _WORKER_ENV,
@@ -113,12 +99,10 @@ def deploy(api_url: str, home: Path, *, own_server: bool) -> bool:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise TerminalError(
-            f"`prefect deploy --all` did not end within {_DEPLOY_TIMEOUT_SECONDS} s"
-        ) from error
+        raise TerminalError(f"`prefect deploy --all` did not end within {_DEPLOY_TIMEOUT_SECONDS} s") from error
     if result.returncode:
         raise TerminalError(
-            f"`prefect deploy --all` in {PROJECT} failed: {(result.stdout + result.stderr).strip()[-3000:]}"
+            f"`prefect deploy --all` in {PROJECT} failed:\n{(result.stdout + result.stderr).strip()[-2000:]}"
         )
     done.write_text(content)
     return True
@@ -139,9 +123,10 @@ def _own_prefect(home: Path) -> dict[str, str]:
         if name not in foreign and not name.startswith("PREFECT__") and "DATABASE" not in name
     }
     login = env.get("PREFECT_SERVER_API_AUTH_STRING")
-    return (
-        env | {"PREFECT_HOME": str(home / "prefect")} | ({"PREFECT_API_AUTH_STRING": login} if login else {})
-    )
+    env["PREFECT_HOME"] = str(home / "prefect")
+    if login:
+        env["PREFECT_API_AUTH_STRING"] = login
+    return env
 
 
 def _fingerprint(api_url: str) -> str:

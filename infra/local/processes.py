@@ -5,6 +5,7 @@ process's pid to the next comer. Everything started here, and whatever it starts
 stack's home in its environment: that is how a process is found whose record was lost.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -151,9 +152,7 @@ def wait_until(
             raise TransientError(f"{started.name}: given up, because something else failed")
         if time.monotonic() > deadline:
             stop([process], grace_seconds=2)
-            raise TransientError(
-                f"{started.name} did not answer within {seconds:.0f} s. {_last_words(started)}"
-            )
+            raise TransientError(f"{started.name} did not answer within {seconds:.0f} s. {_last_words(started)}")
         time.sleep(_POLL_SECONDS)
 
 
@@ -172,7 +171,5 @@ def _last_words(started: Started) -> str:
 
 
 def _signal(send: Callable[[], None]) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         send()
-    except psutil.NoSuchProcess:
-        pass

@@ -13,7 +13,7 @@ from infra.settings import STACK_FILE
 
 
 class Registry:
-    """The record of one stack. Every change is on disk before the call returns, so a killed `up` leaves it right."""
+    """The record of one stack. A change is on disk before the call returns: a killed `up` leaves it right."""
 
     def __init__(self, home: Path):
         self._home = home

@@ -1,4 +1,4 @@
-"""The few questions that the local stack asks a Prefect server, over plain HTTP: this room knows no Prefect."""
+"""What the local stack asks a Prefect server, over plain HTTP: this room knows no Prefect."""
 
 import base64
 import json

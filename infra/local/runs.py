@@ -23,12 +23,10 @@ _OURS = "Made by `fraudflow up`."
 
 
 def ensure_pool(api: PrefectApi) -> None:
-    """Have the work pool, so that deployments can name it. Its worker gives it the rest at its first start."""
+    """Have the work pool, so that deployments can name it. Its worker fills it in at its first start."""
     found = api.post("/work_pools/filter", {"work_pools": {"name": {"any_": [POOL]}}})
     if not found:
-        api.post(
-            "/work_pools/", {"name": POOL, "type": "process", "description": "Processes on this machine"}
-        )
+        api.post("/work_pools/", {"name": POOL, "type": "process", "description": "Processes on this machine"})
 
 
 def ensure_automations(api: PrefectApi) -> list[str]:
@@ -39,7 +37,7 @@ def ensure_automations(api: PrefectApi) -> list[str]:
     after it was made, so this stands before the first run.
     """
     wanted = [_silent_runs_crash()]
-    found = api.post("/deployments/filter", {"deployments": {"name": {"any_": [LONG_RUNNING]}}})
+    found = api.post("/deployments/filter", {"flows": {"name": {"any_": [LONG_RUNNING]}}})
     wanted += [_dead_runs_start_again(d["id"]) for d in found if d["work_pool_name"] == POOL]
     made = []
     for automation in wanted:
@@ -74,7 +72,7 @@ def sweep(api: PrefectApi, home: Path, *, worker_alive: bool) -> list[str]:
 def cancel_all(
     api: PrefectApi, home: Path, *, shared: bool, but: str | None = None, progress: Callable[[str], None]
 ) -> list[str]:
-    """Cancel what waits, then what runs, and wait until all of it has drained; `but` is the run to leave alone.
+    """Cancel what waits, then what runs, except `but`, and wait until all of it has drained.
 
     On a server that is shared with others, only what runs as a process of this stack is ours.
 
@@ -133,9 +131,7 @@ def _runs(api: PrefectApi, *states: str) -> list[dict[str, Any]]:
 
 
 def _force(api: PrefectApi, run: dict[str, Any], state: str, why: str) -> None:
-    result = api.post(
-        f"/flow_runs/{run['id']}/set_state", {"state": {"type": state, "message": why}, "force": True}
-    )
+    result = api.post(f"/flow_runs/{run['id']}/set_state", {"state": {"type": state, "message": why}, "force": True})
     if result["status"] != "ACCEPT":
         raise TerminalError(f"Prefect does not set {run['name']} to {state}: {result['details']}")
 
@@ -164,9 +160,7 @@ def _silent_runs_crash() -> dict[str, Any]:
             "threshold": 1,
             "within": 90,
         },
-        "actions": [
-            {"type": "change-flow-run-state", "state": "CRASHED", "message": "no heartbeat for 90 s"}
-        ],
+        "actions": [{"type": "change-flow-run-state", "state": "CRASHED", "message": "no heartbeat for 90 s"}],
     }
 
 

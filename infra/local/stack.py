@@ -1,8 +1,8 @@
 """The local stack: Kafka, Hazelcast, Prefect's server and its worker, as processes of this machine.
 
 `up` brings up what is not there, `down` leaves nothing behind, `status` looks. A Kafka, Hazelcast or Prefect
-that the settings name is used instead, and nothing is started for it. `with_addresses` gives the settings with the
-addresses of what runs.
+that the settings name is used instead, and nothing is started for it. `with_addresses` adds the addresses of
+what runs to settings that were read before it ran.
 """
 
 import fcntl
@@ -61,10 +61,9 @@ def with_addresses(settings: Settings) -> Settings:
     """A copy of the settings with the addresses of the running stack where they name none themselves."""
     found = Registry(home_of(settings)).settings
     copy = settings.model_copy(deep=True)
-    copy.kafka.bootstrap_servers = copy.kafka.bootstrap_servers or found.get(KAFKA, {}).get(
-        "bootstrap_servers"
-    )
-    copy.hazelcast.members = copy.hazelcast.members or found.get(HAZELCAST, {}).get("members")
+    brokers, members = found.get(KAFKA, {}).get("bootstrap_servers"), found.get(HAZELCAST, {}).get("members")
+    copy.kafka.bootstrap_servers = copy.kafka.bootstrap_servers or brokers
+    copy.hazelcast.members = copy.hazelcast.members or members
     copy.prefect_api_url = copy.prefect_api_url or found.get("prefect_api_url")
     copy.prefect_ui_url = copy.prefect_ui_url or found.get("prefect_ui_url")
     return copy
@@ -136,9 +135,7 @@ class _Named:
 class _Up:
     """One `up`, with what its steps share."""
 
-    def __init__(
-        self, settings: Settings, home: Path, members: int, services: Collection[str], progress: Progress
-    ):
+    def __init__(self, settings: Settings, home: Path, members: int, services: Collection[str], progress: Progress):
         self._settings, self._home, self._members = settings, home, members
         self._services = set(services)
         self._registry = Registry(home)
@@ -172,9 +169,7 @@ class _Up:
                     self._stopping.set()
 
     def _ready(self, started: Started, answers: Callable[[], bool]) -> None:
-        processes.wait_until(
-            answers, started, home=self._home, seconds=_START_SECONDS, stopping=self._stopping
-        )
+        processes.wait_until(answers, started, home=self._home, seconds=_START_SECONDS, stopping=self._stopping)
 
     def _stop_silent(self, started: Started, service: str) -> None:
         """Make room for a new one where a process runs and does not answer."""
@@ -223,9 +218,7 @@ class _Up:
                 self._stop_silent(started, HAZELCAST)
             fresh.append(number)
         new = [
-            self._registry.add(
-                hazelcast_server.start(self._settings, self._home, number, addresses, self._progress)
-            )
+            self._registry.add(hazelcast_server.start(self._settings, self._home, number, addresses, self._progress))
             for number in fresh
         ]
         for started in new:
@@ -251,15 +244,11 @@ class _Up:
             )
             self._ready(started, PrefectApi(_api(started.address)).healthy)
             self._progress(f"Prefect ready at http://{started.address} ({time.monotonic() - began:.1f} s)")
-        self._registry.publish(
-            prefect_api_url=_api(started.address), prefect_ui_url=f"http://{started.address}"
-        )
+        self._registry.publish(prefect_api_url=_api(started.address), prefect_ui_url=f"http://{started.address}")
 
     def _flows(self) -> None:
         own_server = not self._named.prefect
-        url = (
-            self._registry.settings["prefect_api_url"] if own_server else str(self._settings.prefect_api_url)
-        )
+        url = self._registry.settings["prefect_api_url"] if own_server else str(self._settings.prefect_api_url)
         api = PrefectApi(url)
         worker = self._registry.alive(WORKER)
         if worker and worker.address != url:
@@ -314,11 +303,7 @@ def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
     stopped = []
 
     def stop(service: str, names: Sequence[str]) -> None:
-        found = [
-            process
-            for name in names
-            if (p := registry.started(name)) and (process := processes.find(p, home))
-        ]
+        found = [process for name in names if (p := registry.started(name)) and (process := processes.find(p, home))]
         if found:
             began = time.monotonic()
             processes.stop(found, grace_seconds=_STOP_SECONDS[service])
@@ -327,15 +312,14 @@ def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
 
     worker, server = registry.alive(WORKER), registry.alive(PREFECT)
     own_server = not _Named.in_settings(settings, registry).prefect
-    api = PrefectApi(worker.address if worker else _api(server.address)) if worker or server else None
+    url = worker.address if worker else _api(server.address) if server else None
+    api = PrefectApi(url) if url else None
     if api and not api.healthy():
         progress(f"Prefect at {api.url} does not answer: its flow runs are ended without it")
         api = None
     if api and worker:
         # From inside a flow, this very run goes on: it is what takes the stack down.
-        runs.cancel_all(
-            api, home, shared=not own_server, but=os.environ.get("PREFECT__FLOW_RUN_ID"), progress=progress
-        )
+        runs.cancel_all(api, home, shared=not own_server, but=os.environ.get("PREFECT__FLOW_RUN_ID"), progress=progress)
     stop(WORKER, [WORKER])
     flows = _orphans(registry, home)
     if flows:
@@ -376,7 +360,7 @@ def _patiently(answers: Callable[[], bool]) -> bool:
 
 @contextmanager
 def _locked(home: Path, progress: Progress) -> Iterator[None]:
-    """Let one `up` or `down` work on a stack at a time. The kernel lets go of the lock of one that was killed."""
+    """Let one `up` or `down` work on a stack at a time. The kernel frees the lock of one that was killed."""
     with (home / "lock").open("w") as file:
         deadline = time.monotonic() + _LOCK_SECONDS
         told = False
@@ -386,9 +370,7 @@ def _locked(home: Path, progress: Progress) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
-                    raise TransientError(
-                        f"another `up` or `down` has held {home} for {_LOCK_SECONDS:.0f} s"
-                    ) from error
+                    raise TransientError(f"another `up` or `down` has held {home} for {_LOCK_SECONDS:.0f} s") from error
                 if not told:
                     progress("Another `up` or `down` is under way: waiting for it")
                     told = True
@@ -398,9 +380,7 @@ def _locked(home: Path, progress: Progress) -> Iterator[None]:
 
 def _status_kafka(settings: Settings, home: Path, registry: Registry) -> list[ServiceStatus]:
     if _Named.in_settings(settings, registry).kafka:
-        return [
-            _external(KAFKA, str(settings.kafka.bootstrap_servers), lambda: kafka.partitions(settings.kafka))
-        ]
+        return [_external(KAFKA, str(settings.kafka.bootstrap_servers), lambda: kafka.partitions(settings.kafka))]
     return [_local(registry, home, KAFKA, lambda started: kafka_server.answers(started.address))]
 
 
@@ -413,9 +393,7 @@ def _status_hazelcast(settings: Settings, home: Path, registry: Registry) -> lis
                 lambda: hazelcast.connect(settings.hazelcast).shutdown(),
             )
         ]
-    names = [p.name for p in registry.all() if p.name.startswith(f"{HAZELCAST}-")] or [
-        hazelcast_server.name(1)
-    ]
+    names = [p.name for p in registry.all() if p.name.startswith(f"{HAZELCAST}-")] or [hazelcast_server.name(1)]
     cluster = settings.hazelcast.cluster_name
     return [
         _local(registry, home, name, lambda started: hazelcast_server.answers(started.address, cluster))
@@ -458,7 +436,5 @@ def _local(registry: Registry, home: Path, name: str, answers: Callable[[Started
     except FraudflowError as error:
         return ServiceStatus(name, "unhealthy", started.address, started.pid, str(error))
     if not good:
-        return ServiceStatus(
-            name, "unhealthy", started.address, started.pid, f"it does not answer: see {started.log}"
-        )
+        return ServiceStatus(name, "unhealthy", started.address, started.pid, f"it does not answer: see {started.log}")
     return ServiceStatus(name, "running", started.address, started.pid, "")
