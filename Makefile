@@ -22,26 +22,31 @@ down: .venv/.ready ## Stop the local stack
 status: .venv/.ready ## Show the local stack
 	@$(RUN)/fraudflow status
 
-test: .venv/.ready ## Run the tests against real servers
+test: .venv/.tested ## Run the tests against real servers
 	@$(RUN)/pytest
 
-lint: .venv/.ready ## Check style, types and the direction of imports
+lint: .venv/.tested ## Check style, types and the direction of imports
 	@$(UV) lock --check --quiet
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/lint-imports --no-cache
 	@$(RUN)/pyright
 
-format: .venv/.ready ## Format the code
+format: .venv/.tested ## Format the code
 	@$(RUN)/ruff check --fix .
 	@$(RUN)/ruff format .
 
 clean: ## Remove the environment and the tools, not the state of the stack
 	rm -rf .venv .tools
 
+# Two sizes of one environment: what runs the pipeline, and on top of it what tests and trains it.
 .venv/.ready: pyproject.toml uv.lock $(UV)
-	@$(UV) sync --frozen --extra local --quiet
+	@$(UV) sync --frozen --no-dev --extra local --extra dashboard --inexact --quiet
 	@touch $@
+
+.venv/.tested: pyproject.toml uv.lock $(UV)
+	@$(UV) sync --frozen --all-extras --quiet
+	@touch $@ .venv/.ready
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "fraudflow needs Python 3.11 or newer: make PYTHON=python3.12 ...")'

@@ -138,8 +138,8 @@ class _StackSource(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        local = self.current_state.get("local") or {}
-        path = Path(local.get("home") or LocalSettings().home) / STACK_FILE
+        local = LocalSettings.model_validate(self.current_state.get("local") or {})
+        path = local.home.expanduser() / STACK_FILE
         if not path.is_file():
             return {}
         return json.loads(path.read_text())["settings"]

@@ -124,10 +124,10 @@ def stop(processes: Iterable[psutil.Process], *, grace_seconds: float) -> None:
     waiting = list(processes)
     for process in waiting:
         _signal(process.terminate)
-    _, left = psutil.wait_procs(waiting, timeout=grace_seconds)
+    left = _wait(waiting, grace_seconds)
     for process in left:
         _signal(process.kill)
-    psutil.wait_procs(left, timeout=10)
+    _wait(left, 10)
     for process in waiting:
         child = _children.pop(process.pid, None)
         if child is not None:
@@ -168,6 +168,25 @@ def tail(log: Path, lines: int = _LOG_LINES) -> str:
 
 def _last_words(started: Started) -> str:
     return f"The end of {started.log}:\n{tail(Path(started.log)) or '(nothing)'}"
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still run when the time is up.
+
+    Not `psutil.wait_procs`: it waits for a zombie until its parent looks, and the parent may be an `up` that
+    waits for us.
+    """
+    deadline = time.monotonic() + seconds
+    while (processes := [p for p in processes if _runs(p)]) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    return processes
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(send: Callable[[], None]) -> None:
