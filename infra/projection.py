@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hazelcast import HazelcastClient
+from hazelcast.client import HazelcastClient
 from hazelcast.errors import HazelcastError
 from hazelcast.sql import HazelcastSqlError
 
