@@ -110,7 +110,7 @@ def test_a_broken_file_is_named(data: Path, name: str, content: str, problem: st
 
 def test_a_missing_file_is_named(data: Path):
     (data / "zip" / "zip_dict.json").unlink()
-    with pytest.raises(InputError, match="zip_dict.json: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"zip_dict\.json: cannot be read: No such file"):
         read_feature_files(data)
     with pytest.raises(InputError, match="is not a directory"):
         read_feature_files(data / "nowhere")
