@@ -1,6 +1,5 @@
 """The main job: provision, load-features, seed-transactions, score, project, in that order."""
 
-import json
 import time
 from typing import Any
 
@@ -60,7 +59,7 @@ def pipeline(
         "known_fraud": projected["known_fraud"],
         "known_fraud_found": projected["known_fraud_found"],
     }
-    Artifact(type=SUMMARY_TYPE, key="pipeline-summary", data=json.dumps(summary)).create()
+    Artifact(type=SUMMARY_TYPE, key="pipeline-summary", data=summary).create()
     create_markdown_artifact(_markdown(summary), key="pipeline")
     return summary
 

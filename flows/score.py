@@ -125,7 +125,7 @@ class _Watch:
     def _keep_projection(self) -> None:
         """Jobs and mappings die with the last Hazelcast member: make them again, and never stop scoring for it."""
         try:
-            client = connect(self._settings.hazelcast, cluster_connect_timeout=2)
+            client = connect(self._settings.hazelcast, timeout_seconds=2)
         except TransientError as error:
             self._logger.warning("no projection for now: %s", error)
             return
