@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.simulate import simulate
 from infra.errors import FraudflowError
 from infra.settings import get_settings
 
@@ -112,6 +113,9 @@ def run(
         print(json.dumps(summary))
     else:
         _show(summary)
+
+
+app.command()(simulate)
 
 
 def _show(summary: dict) -> None:
