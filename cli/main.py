@@ -126,7 +126,7 @@ def _show(summary: dict) -> None:
         "predictions": f"{summary['predictions']:,}",
         "dead letters": f"{summary['dead_letters']:,}",
         "alerts": f"{summary['alerts']:,}",
-        "known fraud found": f"{summary['known_fraud_found']:,} of {summary['known_fraud']:,} in Hazelcast",
+        "known fraud found": f"{summary['known_fraud_found']:,} of {summary['known_fraud']:,}",
         "scoring": f"{summary['seconds']} s, {summary['transactions_per_second']:,.0f} transactions/s",
         "latency": f"p50 {latency['p50']} ms, p99 {latency['p99']} ms, from Kafka to committed",
         "whole pipeline": f"{summary['total_seconds']} s",
