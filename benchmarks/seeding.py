@@ -23,7 +23,7 @@ from infra.local import stack
 from infra.seeding import seed
 from infra.settings import LocalSettings, Settings
 from infra.transaction_sources import FrameSource, Source, open_source
-from simulator.population import simulate_population
+from simulator.population import Population, simulate_population
 from simulator.transactions import Simulation
 
 CUSTOMERS, MERCHANTS, SEED = 10_000, 800, 1
@@ -59,7 +59,7 @@ def main() -> None:
 @contextmanager
 def _kafka(home: Path) -> Iterator[Settings]:
     settings = Settings(local=LocalSettings(home=home, kafka_port=0))
-    settings.kafka.bootstrap_servers = None
+    settings.kafka.bootstrap_servers = None  # not the one that the environment names
     try:
         stack.up(settings, services={stack.KAFKA})
         yield stack.with_addresses(settings)
@@ -67,7 +67,7 @@ def _kafka(home: Path) -> Iterator[Settings]:
         stack.down(settings)
 
 
-def _files(population, rows: int, folder: Path) -> tuple[Path, Path]:
+def _files(population: Population, rows: int, folder: Path) -> tuple[Path, Path]:
     csv, parquet = folder / "transactions.csv", folder / "transactions.parquet"
     frame = pl.concat(Simulation(population, rows, SEED).frames())
     frame.write_csv(csv)
@@ -75,7 +75,7 @@ def _files(population, rows: int, folder: Path) -> tuple[Path, Path]:
     return csv, parquet
 
 
-def _simulate(population, rows: int) -> float:
+def _simulate(population: Population, rows: int) -> float:
     started = time.monotonic()
     for _ in Simulation(population, rows, SEED).frames():
         pass

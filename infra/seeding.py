@@ -8,6 +8,7 @@ takes up after the last row that readers can see.
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ _LOST_TRANSACTION = {
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.CONCURRENT_TRANSACTIONS,
 }
+_COORDINATOR_STARTS = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
 # The same answer at every try, although librdkafka tells some of them as a failed transaction.
 _REFUSED = {
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -184,7 +186,9 @@ class _Seeding:
         self.sent += rows
 
     def _hand_over(self, records: Records, first_row: int) -> None:
-        messages = [{"key": k, "value": v} for k, v in zip(records.keys, records.values, strict=True)]
+        messages: list[dict[str, Any]] = [
+            {"key": k, "value": v} for k, v in zip(records.keys, records.values, strict=True)
+        ]
         deadline = time.monotonic() + TRANSACTION_TIMEOUT_SECONDS
         while messages:
             taken = self._producer.produce_batch(self._topic, messages)
@@ -204,9 +208,18 @@ class _Seeding:
         self._producer.poll(0)
 
     def _committed(self) -> int:
-        (at,) = self._consumer.committed([TopicPartition(self._topic, 0)], timeout=2 * REQUEST_TIMEOUT_SECONDS)
-        if at.error is not None:
-            raise KafkaException(at.error)
+        deadline = time.monotonic() + 2 * REQUEST_TIMEOUT_SECONDS
+        while True:
+            try:
+                (at,) = self._consumer.committed([TopicPartition(self._topic, 0)], timeout=2 * REQUEST_TIMEOUT_SECONDS)
+                if at.error is not None:
+                    raise KafkaException(at.error)
+                break
+            except KafkaException as error:
+                # As long as a broker has just started, and for this call librdkafka does not ask again itself.
+                if error.args[0].code() not in _COORDINATOR_STARTS or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
         if at.offset < 0:
             return 0
         if at.metadata != self._identity:
@@ -218,10 +231,8 @@ class _Seeding:
 
     def _give_up(self) -> None:
         """Let readers go on at once; where that fails, the broker does it when the transaction times out."""
-        try:
+        with suppress(KafkaException):
             self._producer.abort_transaction(5)
-        except KafkaException:
-            pass
 
     def _close(self) -> None:
         self._producer.close()

@@ -10,6 +10,7 @@ sees it with the reason. Dropping it here would lose it without a trace; stoppin
 
 import csv
 import hashlib
+import io
 import json
 import math
 import re
@@ -250,7 +251,9 @@ def encode(frame: pl.DataFrame) -> Records:
         if (numbers.cast(pl.String) == card).all() and not card.has_nulls():
             frame = frame.with_columns(numbers)
     keys = card.cast(pl.String).fill_null("").cast(pl.Binary).to_list()
-    values = frame.write_ndjson().encode().split(b"\n")
+    lines = io.BytesIO()  # written as bytes: by way of a str it takes half as long again
+    frame.write_ndjson(lines)
+    values = lines.getvalue().split(b"\n")
     values.pop()  # behind the last newline is nothing
     return Records(keys, values)
 

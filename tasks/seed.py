@@ -74,7 +74,7 @@ class _Progress:
     def _show(self, percent: float) -> None:
         try:
             if self._artifact is None:
-                self._artifact = create_progress_artifact(
+                self._artifact = create_progress_artifact(  # type: ignore[assignment] - synchronous here: the id
                     percent, key="seeding", description="Transactions sent to Kafka"
                 )
             else:
