@@ -1,6 +1,7 @@
 """What the local stack asks a Prefect server, over plain HTTP: this room knows no Prefect."""
 
 import base64
+import http.client
 import json
 import os
 import urllib.error
@@ -62,5 +63,5 @@ class PrefectApi:
                 raise TransientError(f"Prefect: {method} {self.url}{path}: {error.code} {said}") from error
             hint = ". Set PREFECT_API_AUTH_STRING as the server has it" if error.code == 401 else ""
             raise TerminalError(f"Prefect: {method} {self.url}{path}: {error.code} {said}{hint}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise TransientError(f"Prefect at {self.url} does not answer: {error}") from error
