@@ -51,9 +51,11 @@ class Registry:
     def named(self, settings: Settings) -> set[str]:
         """The servers that the settings name themselves. What they have from `stack.json` is our own."""
         ours = self._settings
+        # Settings that were read when there was one member name fewer than there are now.
+        members = set(settings.hazelcast.members or [])
         foreign = {
             KAFKA: settings.kafka.bootstrap_servers not in {None, ours.get(KAFKA, {}).get("bootstrap_servers")},
-            HAZELCAST: settings.hazelcast.members not in (None, ours.get(HAZELCAST, {}).get("members")),
+            HAZELCAST: not members <= set(ours.get(HAZELCAST, {}).get("members", [])),
             PREFECT: settings.prefect_api_url not in {None, ours.get("prefect_api_url")},
         }
         return {name for name, is_foreign in foreign.items() if is_foreign}

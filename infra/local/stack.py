@@ -154,7 +154,7 @@ class _Up:
         last = _members_of(self._registry)
         running = {n: p.address for n, p in last.items() if processes.find(p, self._home)}
         # The highest number that runs, not how many do: when the first of two died, the second has the data.
-        count = max(self._members, *running)
+        count = max([self._members, *running])
         addresses = hazelcast_server.addresses(
             local.hazelcast_port, count, running, {n: p.address for n, p in last.items()}
         )
