@@ -138,7 +138,7 @@ def _show(summary: dict) -> None:
 
 
 def _progress(text: str) -> None:
-    console.print(text, markup=False)
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def main() -> None:

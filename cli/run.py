@@ -98,7 +98,7 @@ def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], N
             logs = client.read_logs(
                 LogFilter(
                     flow_run_id=LogFilterFlowRunId(any_=[run_id, *(child.id for child in children)]),
-                    timestamp=LogFilterTimestamp(after_=since),
+                    timestamp=LogFilterTimestamp(after_=since),  # type: ignore[arg-type] - a datetime is one,
                 ),
                 limit=200,
             )

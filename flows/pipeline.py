@@ -12,6 +12,7 @@ from flows.provision import provision
 from flows.score import score
 from flows.seed_transactions import seed_transactions
 from infra.settings import get_settings
+from tasks.features import demo_data
 from tasks.project import summarise_projection, wait_for_projection
 
 SUMMARY_TYPE = "fraudflow-summary"
@@ -47,7 +48,7 @@ def pipeline(
     """
     started = time.monotonic()
     provision()
-    features = load_features(data=data)
+    features = load_features(data=data or demo_data())
     seeded = seed_transactions(transactions=transactions, data=data, count=count, rate=rate, seed=seed)
     scored = score(processes=processes, until_drained=True, model=model)
     projected = project()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import hazelcast
+from hazelcast.client import HazelcastClient
 from hazelcast.config import IntType, ReconnectMode
 from hazelcast.errors import HazelcastError
 
@@ -13,7 +13,7 @@ CUSTOMERS, MERCHANTS, MANIFEST = "customerMap", "merchantMap", "featureManifest"
 PREDICTIONS, CARD_ACTIVITY, SNAPSHOTS = "predictionResult", "cardActivity", "featureSnapshot"
 
 
-def connect(settings: HazelcastSettings, **overrides: Any) -> hazelcast.HazelcastClient:
+def connect(settings: HazelcastSettings, **overrides: Any) -> HazelcastClient:
     """A connected client.
 
     Raises:
@@ -25,7 +25,7 @@ def connect(settings: HazelcastSettings, **overrides: Any) -> hazelcast.Hazelcas
             "no Hazelcast: start the local stack with `fraudflow up`, or name yours in FRAUDFLOW_HAZELCAST__MEMBERS"
         )
     try:
-        return hazelcast.HazelcastClient(
+        return HazelcastClient(
             cluster_name=settings.cluster_name,
             cluster_members=settings.members,
             cluster_connect_timeout=settings.connect_timeout_seconds,

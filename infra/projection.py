@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hazelcast import HazelcastClient
+from hazelcast.client import HazelcastClient
 from hazelcast.errors import HazelcastError
 from hazelcast.sql import HazelcastSqlError
 
@@ -128,8 +128,8 @@ class Projection:
     def summary(self, threshold: float) -> Summary:
         """Count in the cluster what the map holds."""
         row = self._query(
-            "SELECT COUNT(*), COUNT(*) FILTER (WHERE is_fraud = 1), "
-            "COUNT(*) FILTER (WHERE is_fraud = 1 AND fraud_probability >= ?) "
+            "SELECT COUNT(*), COUNT(CASE WHEN is_fraud = 1 THEN 1 END), "
+            "COUNT(CASE WHEN is_fraud = 1 AND fraud_probability >= ? THEN 1 END) "
             f'FROM "{PREDICTIONS}"',
             threshold,
         )[0]

@@ -62,7 +62,9 @@ class ScoringLoop:
         started = time.perf_counter_ns()
         topics = self._settings.kafka.topics
         source = Source(
-            topics.transactions, [m.partition() for m in taken.messages], [m.offset() for m in taken.messages]
+            topics.transactions,
+            [m.partition() or 0 for m in taken.messages],
+            [m.offset() or 0 for m in taken.messages],
         )
         scored = self._scorer.score([m.value() for m in taken.messages], source, started)
         self._producer.send(self._outputs(scored, source, taken.messages), taken.book, self._consumer.group_metadata())

@@ -97,7 +97,8 @@ def deploy(api_url: str, home: Path, *, own_server: bool) -> bool:
         result = run(
             python("-m", "prefect", "--no-prompt", "deploy", "--all"),
             home=home,
-            env=client_env(api_url, home, own_server=own_server),
+            # prefect.yaml has the flows start in this folder.
+            env=client_env(api_url, home, own_server=own_server) | {"PROJECT_DIR": str(PROJECT)},
             seconds=_DEPLOY_TIMEOUT_SECONDS,
             cwd=PROJECT,
         )
