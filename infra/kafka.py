@@ -14,6 +14,7 @@ from infra.settings import KafkaSettings
 REQUEST_TIMEOUT_SECONDS = 15.0
 # How often it is looked at what librdkafka has to say while it tries.
 _LISTENING_SECONDS = 1.0
+_ADVICE = "Check the address, the login and the rights in FRAUDFLOW_KAFKA__*"
 _REFUSALS = {KafkaError._AUTHENTICATION, KafkaError._SSL}
 
 _LOGIN = (
@@ -52,8 +53,10 @@ class _Admin:
 
     def __init__(self, kafka: KafkaSettings):
         self._said: list[KafkaError] = []
+        config = client_config(kafka)
+        config["error_cb"] = self._said.append
         try:
-            self.client = AdminClient({**client_config(kafka), "error_cb": self._said.append})
+            self.client = AdminClient(config)
         except KafkaException as error:
             raise explained(error, "these settings make no Kafka client") from error
 
@@ -70,10 +73,10 @@ class _Admin:
                 metadata = self.client.list_topics(timeout=_LISTENING_SECONDS)
             except KafkaException as error:
                 self.client.poll(0)
-                refusals = [said for said in self._said if said.code() in _REFUSALS]
+                refusals = [said for said in self._said if said.code() in _REFUSALS or "SSL alert" in said.str()]
                 # A broker that goes down in the middle of a handshake looks like one that refuses it, once.
                 if len(refusals) > 1 or any(said.code() == KafkaError._AUTHENTICATION for said in refusals):
-                    raise explained(KafkaException(refusals[-1]), "Kafka does not let us in") from error
+                    raise TerminalError(f"Kafka does not let us in: {refusals[-1].str()}. {_ADVICE}") from error
                 if time.monotonic() > deadline:
                     heard = [said for said in self._said if said.code() != KafkaError._ALL_BROKERS_DOWN]
                     why = KafkaException(heard[-1]) if heard else error
@@ -267,4 +270,4 @@ def explained(error: KafkaException, what: str) -> TransientError | TerminalErro
     }
     if cause.retriable() or cause.code() in transient:
         return TransientError(f"{what}: {cause.str()}")
-    return TerminalError(f"{what}: {cause.str()}. Check the address, the login and the rights in FRAUDFLOW_KAFKA__*")
+    return TerminalError(f"{what}: {cause.str()}. {_ADVICE}")

@@ -119,7 +119,9 @@ def find(started: Started, home: Path) -> psutil.Process | None:
         process = psutil.Process(started.pid)
         if abs(process.create_time() - started.created) > _CREATED_TOLERANCE_SECONDS:
             return None
-        if process.status() == psutil.STATUS_ZOMBIE or process.environ().get(MARKER) != str(home):
+        # A process has no environment yet in the moment after its start.
+        environment = process.environ() or {MARKER: str(home)}
+        if process.status() == psutil.STATUS_ZOMBIE or environment.get(MARKER) != str(home):
             return None
     except psutil.Error:
         return None

@@ -11,25 +11,34 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hazelcast
 import pytest
 from confluent_kafka import Producer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from hazelcast.client import HazelcastClient
 from pydantic import SecretStr
 
 from infra.errors import TerminalError
-from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, last_records, topic_names
+from infra.kafka import (
+    GroupReader,
+    client_config,
+    delete_topics,
+    ensure_topics,
+    last_records,
+    partitions,
+    topic_names,
+)
 from infra.local import jars, java, kafka_server, ports, processes
 from infra.projection import Projection
 from infra.settings import KafkaSettings, LocalSettings, Settings, Topics
 from tests.conftest import PROJECT, empty
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -101,6 +110,7 @@ class Broker:
         )
 
 
+MAPPINGS = "SELECT mapping_options FROM information_schema.mappings"
 WAYS = ("PLAIN", "SCRAM-SHA-512", "certificate")
 
 
@@ -159,7 +169,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def members(client: hazelcast.HazelcastClient) -> Iterator[hazelcast.HazelcastClient]:
+def members(client: HazelcastClient) -> Iterator[HazelcastClient]:
     empty(client)
     yield client
     empty(client)
@@ -174,9 +184,7 @@ def send(kafka: KafkaSettings, value: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_clients_and_members_log_in(
-    broker: Broker, servers: Settings, members: hazelcast.HazelcastClient, way: str
-) -> None:
+def test_clients_and_members_log_in(broker: Broker, servers: Settings, members: HazelcastClient, way: str) -> None:
     kafka = broker.settings(way)
     assert ensure_topics(kafka) == dict.fromkeys(topic_names(kafka), 1)
     send(kafka, {"transaction_number": "t1", "card_token": "c1", "amount": 1.5})
@@ -187,28 +195,56 @@ def test_clients_and_members_log_in(
 
     projection = Projection(members, Settings(kafka=kafka, hazelcast=servers.hazelcast))
     assert len(projection.ensure()) == 2
-    until(lambda: projection.size() == 1)
+    until(lambda: projection.size() == 1, 60, what="the prediction in the map")
+    # Whoever may send SQL may read every mapping: none has the login.
+    mappings = [row.get_object("mapping_options") for row in members.sql.execute(MAPPINGS).result()]
+    assert mappings
+    assert not [options for options in mappings if "jaas" in options or "keystore" in options]
     projection.drop()
     delete_topics(kafka, topic_names(kafka))
 
 
+WRONG = "wr0ng-s3cret"
+
+
 @pytest.mark.parametrize("way", ["PLAIN", "SCRAM-SHA-512"])
 def test_a_wrong_password_says_what_to_do(broker: Broker, way: str) -> None:
-    kafka = broker.settings(way).model_copy(update={"sasl_password": SecretStr("wr0ng-s3cret")})
+    kafka = broker.settings(way).model_copy(update={"sasl_password": SecretStr(WRONG)})
     with pytest.raises(TerminalError, match="FRAUDFLOW_KAFKA__") as caught:
         ensure_topics(kafka)
     assert "uthentication failed" in str(caught.value)
-    assert "wr0ng-s3cret" not in str(caught.value)
+    assert WRONG not in str(caught.value)
 
 
-def until(condition: Callable[[], bool], seconds: int = 60) -> None:
-    """Wait for a condition."""
-    pause = threading.Event()
-    for _ in range(seconds * 20):
-        if condition():
-            return
-        pause.wait(0.05)
-    raise AssertionError(f"it did not come true within {seconds} s")
+@pytest.mark.parametrize(
+    ("way", "changes"),
+    [
+        ("certificate", {"ssl_certificate_location": None, "ssl_key_location": None}),
+        ("certificate", {"ssl_key_password": SecretStr(WRONG)}),
+        ("PLAIN", {"ssl_ca_location": Path("client.pem")}),
+        ("PLAIN", {"ssl_ca_location": Path("nowhere.pem")}),
+    ],
+    ids=["no certificate", "wrong password of the key", "another authority", "a file that is not there"],
+)
+def test_a_wrong_certificate_says_what_to_do(broker: Broker, way: str, changes: dict[str, Any]) -> None:
+    changes = {name: broker.folder / value if isinstance(value, Path) else value for name, value in changes.items()}
+    with pytest.raises(TerminalError, match="FRAUDFLOW_KAFKA__") as caught:
+        partitions(broker.settings(way).model_copy(update=changes))
+    assert WRONG not in str(caught.value)
+
+
+def test_members_with_a_wrong_password_say_what_to_do(
+    broker: Broker, servers: Settings, members: HazelcastClient
+) -> None:
+    kafka = broker.settings("PLAIN")
+    ensure_topics(kafka)
+    wrong = kafka.model_copy(update={"sasl_password": SecretStr(WRONG)})
+    projection = Projection(members, Settings(kafka=wrong, hazelcast=servers.hazelcast))
+    with pytest.raises(TerminalError, match="FRAUDFLOW_KAFKA__") as caught:
+        projection.ensure()
+    assert "Authentication failed" in str(caught.value)
+    assert WRONG not in str(caught.value)
+    assert projection.jobs() == []
 
 
 def make_certificates(folder: Path) -> None:

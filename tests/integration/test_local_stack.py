@@ -4,10 +4,9 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -23,6 +22,7 @@ from infra.local.rest import PrefectApi
 from infra.local.status import status_of
 from infra.settings import LocalSettings, Settings
 from tests.conftest import PROJECT, running
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -52,16 +52,6 @@ def home(settings: Settings) -> Path:
 def fresh(tmp_path: Path, **local: object) -> Settings:
     defaults = {"home": tmp_path, "kafka_port": 0, "hazelcast_port": 0, "prefect_port": 0}
     return Settings(local=LocalSettings(**defaults | local))
-
-
-def until(condition: Callable[[], bool], seconds: int = 60) -> None:
-    """Wait for a condition."""
-    pause = threading.Event()
-    for _ in range(seconds * 20):
-        if condition():
-            return
-        pause.wait(0.05)
-    raise AssertionError(f"it did not come true within {seconds} s")
 
 
 def kill(pid: int) -> None:

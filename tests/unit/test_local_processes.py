@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from infra.errors import TerminalError
 from infra.local import java, processes
 from infra.local.registry import KAFKA, Registry
 from infra.settings import LocalSettings, Settings
+from tests.waiting import until
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 DEAF = [
@@ -37,6 +37,13 @@ def test_a_process_is_known_by_its_pid_and_the_moment_of_its_creation(tmp_path: 
     processes.stop([found], grace_seconds=5)
     assert processes.find(started, tmp_path) is None
     assert not psutil.pid_exists(started.pid)
+
+
+def test_a_process_is_found_from_its_first_moment_on(tmp_path: Path) -> None:
+    for _ in range(100):
+        started = processes.spawn("sleep", ["sleep", "600"], home=tmp_path)
+        assert processes.find(started, tmp_path) is not None
+    processes.stop(processes.marked(tmp_path), grace_seconds=5)
 
 
 def test_a_process_that_died_and_was_not_reaped_is_gone(tmp_path: Path) -> None:
@@ -144,13 +151,3 @@ def test_what_the_settings_have_from_the_record_is_our_own(tmp_path: Path) -> No
     assert registry.named(settings) == set()
     settings.kafka.bootstrap_servers = "broker.example.org:9092"
     assert registry.named(settings) == {KAFKA}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, ten seconds at most."""
-    event = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        event.wait(0.02)
-    raise AssertionError("it did not come true within 10 s")
