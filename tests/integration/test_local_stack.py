@@ -98,9 +98,12 @@ def test_kafka_comes_back_where_it_was_with_what_it_had(own: Settings) -> None:
     assert stack.with_addresses(fresh(home(own))).kafka.bootstrap_servers == own.kafka.bootstrap_servers
     consumer = Consumer(client_config(own.kafka) | {"group.id": "test"})
     consumer.assign([TopicPartition("Labels", 0, 0)])
-    message = consumer.poll(20)
-    assert message is not None
-    assert message.value() == b"before"
+
+    def record() -> bytes | None:
+        message = consumer.poll(1)
+        return message.value() if message and not message.error() else None
+
+    assert until(record, 60, what="the record") == b"before"
     consumer.close()
 
 
@@ -160,7 +163,7 @@ def test_down_ends_what_a_killed_up_and_killed_servers_left(tmp_path: Path) -> N
         "stack.up(Settings(local=local), services={'kafka', 'hazelcast'})"
     )
     up = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT)
-    until(lambda: {p.name for p in Registry(tmp_path).all()} == {KAFKA, "hazelcast-1"})
+    until(lambda: {p.name for p in Registry(tmp_path).all()} == {KAFKA, "hazelcast-1"}, 60)
     up.kill()
     up.wait()
     assert len(processes.marked(tmp_path)) == 2
@@ -180,10 +183,10 @@ def test_a_test_run_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
         f"with running(Path({str(tmp_path)!r}), {{'hazelcast'}}): raise SystemExit('not killed')"
     )
     run = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT)
-    until(lambda: Registry(tmp_path).alive("hazelcast-1") is not None)
+    until(lambda: Registry(tmp_path).alive("hazelcast-1") is not None, 60)
     run.kill()
     run.wait()
-    until(lambda: processes.marked(tmp_path) == [])
+    until(lambda: processes.marked(tmp_path) == [], 60)
     until(lambda: Registry(tmp_path).all() == [])
 
 
@@ -202,7 +205,7 @@ def test_a_schedule_makes_runs(prefect: PrefectApi) -> None:
     def scheduled() -> list[dict]:
         return prefect.post("/flow_runs/filter", {"flows": {"name": {"any_": ["nightly"]}}})
 
-    until(lambda: bool(scheduled()))
+    until(scheduled, 60, what="a scheduled run")
     assert {run["state"]["type"] for run in scheduled()} == {"SCHEDULED"}
     assert {run["expected_start_time"][11:16] for run in scheduled()} == {"03:00"}
 
