@@ -73,6 +73,8 @@ class ScoringLoop:
         counters.predictions += len(scored.values)
         counters.dead_letters += len(scored.rejected)
         counters.alerts += len(scored.alerts)
+        counters.known_fraud += scored.known_fraud
+        counters.known_fraud_found += scored.known_fraud_found
         counters.batches += 1
         counters.inference_ns += scored.inference_ns
         counters.latency.add((time.perf_counter_ns() - started) / 1e9, len(taken.messages))

@@ -50,6 +50,8 @@ class Counters:
     predictions: int = 0
     dead_letters: int = 0
     alerts: int = 0
+    known_fraud: int = 0
+    known_fraud_found: int = 0
     batches: int = 0
     aborts: int = 0
     inference_ns: int = 0

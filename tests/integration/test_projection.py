@@ -107,14 +107,6 @@ def test_a_mapping_of_an_existing_reader_works(settings, client, projection):
         client.sql.execute('DROP MAPPING IF EXISTS "reader"').result().close()
 
 
-def test_the_summary_counts_known_fraud_found(settings, projection):
-    projection.ensure()
-    produce(settings, [prediction(i) for i in range(60)])
-    until(lambda: projection.size() == 60, what="60 predictions in the map")
-    summary = projection.summary(0.5)
-    assert (summary.predictions, summary.known_fraud, summary.known_fraud_found) == (60, 30, 5)
-
-
 def test_card_activity_has_the_newest_of_each_card(settings, client, projection):
     projection.ensure()
     produce(settings, [prediction(i) for i in range(60)])
