@@ -7,8 +7,6 @@ a client's certificate. Our clients and the members of Hazelcast log in with the
 import datetime
 import ipaddress
 import json
-import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -37,7 +35,7 @@ from infra.kafka import (
 from infra.local import jars, java, kafka_server, ports, processes
 from infra.projection import Projection
 from infra.settings import KafkaSettings, LocalSettings, Settings, Topics
-from tests.conftest import PROJECT, empty
+from tests.conftest import empty, guarded
 from tests.waiting import until
 
 pytestmark = pytest.mark.server
@@ -146,8 +144,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         seconds=60,
     )
     assert formatted.returncode == 0, formatted.stdout + formatted.stderr
-    guard = subprocess.Popen([sys.executable, "-m", "tests.guard", str(folder)], stdin=subprocess.PIPE, cwd=PROJECT)
-    try:
+    with guarded(folder):
         started = processes.spawn(
             "kafka",
             java.command("kafka.Kafka", jars=class_path, options=["-Xmx512m"], arguments=[str(config)]),
@@ -162,10 +159,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
             stopping=threading.Event(),
         )
         yield Broker(f"{ports.HOST}:{login}", f"{ports.HOST}:{cert}", folder)
-    finally:
-        assert guard.stdin is not None
-        guard.stdin.close()
-        guard.wait(60)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The local stack with real servers: up, up again, killed in every way, and down to the last process."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -182,9 +183,10 @@ def test_a_test_run_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
         "from pathlib import Path; from tests.conftest import running\n"
         f"with running(Path({str(tmp_path)!r}), {{'hazelcast'}}): raise SystemExit('not killed')"
     )
-    run = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT)
+    run = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, start_new_session=True)
     until(lambda: Registry(tmp_path).alive("hazelcast-1") is not None, 60)
-    run.kill()
+    # The whole group, as Ctrl-C and `timeout` do it.
+    os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     until(lambda: processes.marked(tmp_path) == [], 60)
     until(lambda: Registry(tmp_path).all() == [])
