@@ -113,16 +113,13 @@ def python(*arguments: str) -> list[str]:
 def find(started: Started, home: Path) -> psutil.Process | None:
     """The running process of that record; None if it is gone, be its pid in use again or not."""
     child = _children.get(started.pid)
-    try:
-        if child is not None and child.poll() is None:
-            # Ours for certain. Its environment is not asked for: while Java's launcher starts itself anew, the
-            # kernel shows none.
-            return psutil.Process(started.pid)
+    if child is not None and child.poll() is not None:
         _children.pop(started.pid, None)
+    try:
         process = psutil.Process(started.pid)
         if abs(process.create_time() - started.created) > _CREATED_TOLERANCE_SECONDS:
             return None
-        # A process has no environment yet in the moment after its start.
+        # A process has no environment in the moment after its start, and Java's launcher starts itself twice.
         environment = process.environ() or {MARKER: str(home)}
         if process.status() == psutil.STATUS_ZOMBIE or environment.get(MARKER) != str(home):
             return None

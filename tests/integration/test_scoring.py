@@ -41,16 +41,21 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> tuple[Population, Pa
 
 @pytest.fixture
 def spawn(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts scorer processes with the test's settings; ends those that are left."""
+    """Starts scorer processes with the test's settings; ends those that are left.
+
+    They take the test run for their supervisor, so that they end with it, even if it is killed.
+    """
     started: list[subprocess.Popen] = []
 
     def start(slot: str, **changes: str) -> subprocess.Popen:
         with (tmp_path / f"scorer-{slot}.log").open("ab") as log:
             started.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "scoring.worker", "--slot", slot],
+                    [sys.executable, "-m", "scoring.worker", "--slot", slot, "--supervised"],
                     env=os.environ | environment(settings) | changes,
                     cwd=PROJECT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
                     stderr=log,
                 )
             )
@@ -60,6 +65,7 @@ def spawn(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subproce
     for process in started:
         process.kill()
         process.wait()
+        process.stdin.close()
 
 
 def simulated(population: Population, count: int) -> Source:
