@@ -227,7 +227,7 @@ def test_a_foreign_topic_is_not_torn_down(api: PrefectApi, deployment):
     assert "not topics of this pipeline, so not deleted: Payroll" in refused["state"]["message"]
 
 
-def test_teardown_leaves_nothing(up: Settings, api: PrefectApi, deployment):
+def test_teardown_leaves_nothing_and_up_brings_it_back(up: Settings, api: PrefectApi, deployment, command):
     run = ended(api, deployment("teardown/local", topics=["Predictions"], deployments=True))
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     assert "Nothing is left." in artifact(api, "teardown")
@@ -241,3 +241,5 @@ def test_teardown_leaves_nothing(up: Settings, api: PrefectApi, deployment):
     assert "Predictions" not in partitions(up.kafka)
     assert "Transactions" in partitions(up.kafka)
     assert api.post("/deployments/filter", {}) == []
+    command("cli.main", "up")
+    assert len(api.post("/deployments/filter", {})) == 6
