@@ -83,6 +83,26 @@ class ScoringSettings(BaseModel):
     feature_poll_seconds: float = Field(2, gt=0, description="how often the feature manifest is looked at")
 
 
+class DashboardSettings(BaseModel):
+    """What people look at."""
+
+    address: str = Field("127.0.0.1", description="the interface to listen on")
+    secrets: Path | None = Field(
+        None, description="Streamlit's secrets.toml with a section [auth]: everyone then logs in through OIDC"
+    )
+    time_zone: str = Field("UTC", description="IANA name of the zone that times of the system are shown in")
+    currency: str = Field("$", description="stands before amounts")
+    query_seconds: float = Field(20, gt=0, description="a query that takes longer is given up")
+    playground: bool = Field(True, description="whether people may write SQL of their own")
+    playground_rows: int = Field(1_000, ge=1, le=100_000, description="of an answer to SQL of their own")
+    claim_minutes: float = Field(15, gt=0, description="a case goes back to the queue after that long without a verdict")
+    link_key: SecretStr = Field(
+        SecretStr("fraudflow-demo-link-key-change-me"), description="signs the links that customers answer by"
+    )
+    link_hours: float = Field(48, gt=0, description="how long a customer's link can be used")
+    metrics_port: int | None = Field(None, description="serve Prometheus metrics here, on the same address")
+
+
 class LocalSettings(BaseModel):
     """The stack on this machine. A port of 0 means any free one."""
 
@@ -91,6 +111,7 @@ class LocalSettings(BaseModel):
     kafka_port: int = 9092
     hazelcast_port: int = 5701
     prefect_port: int = 4200
+    dashboard_port: int = 8501
     members: int = Field(1, ge=1, le=5)
     kafka_heap: str = "512m"
     hazelcast_heap: str = "2g"
@@ -109,8 +130,10 @@ class Settings(BaseSettings):
     projection: ProjectionSettings = ProjectionSettings()
     scoring: ScoringSettings = ScoringSettings()
     local: LocalSettings = LocalSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     prefect_api_url: str | None = Field(None, description="a Prefect server of your own; left out: the local one")
     prefect_ui_url: str | None = None
+    dashboard_url: str | None = Field(None, description="where people reach it; customers' links begin with it")
 
     @classmethod
     def settings_customise_sources(
