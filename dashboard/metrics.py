@@ -42,9 +42,9 @@ class Collector:
             suspected = answer.frame.filter(answer.frame["band"] >= lowest)
             for name, text, value in (
                 ("projected_transactions", "Predictions in Hazelcast", answer.frame["transactions"].sum()),
-                ("projected_amount", "Their amount", answer.frame["amount"].sum()),
+                ("projected_amount", "Their amount", answer.frame["total"].sum()),
                 ("projected_suspected_transactions", "At or above the alert threshold", suspected["transactions"].sum()),
-                ("projected_suspected_amount", "Their amount", suspected["amount"].sum()),
+                ("projected_suspected_amount", "Their amount", suspected["total"].sum()),
             ):
                 yield GaugeMetricFamily(f"fraudflow_{name}", text, value=value)
 

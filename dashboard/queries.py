@@ -36,7 +36,7 @@ _AMOUNT_BAND = (
     "CASE " + " ".join(f"WHEN amount >= {edge} THEN {edge}" for edge in reversed(AMOUNT_EDGES)) + " ELSE 0 END"
 )
 _DAY = "SUBSTRING(transaction_date, 1, 10)"
-_COUNTS = "COUNT(*) AS transactions, SUM(amount) AS amount"
+_COUNTS = "COUNT(*) AS transactions, SUM(amount) AS total"
 
 
 @dataclass(frozen=True)

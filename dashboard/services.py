@@ -6,6 +6,8 @@ import streamlit as st
 
 from dashboard.answers import Answers
 from dashboard.cluster import Cluster
+from dashboard.desk import Desk
+from dashboard.playground import Playground
 from dashboard.stream import Stream
 from infra.settings import Settings, get_settings
 
@@ -18,6 +20,8 @@ class Services:
     cluster: Cluster
     answers: Answers
     stream: Stream
+    desk: Desk
+    playground: Playground
 
 
 @st.cache_resource(show_spinner=False)
@@ -25,4 +29,12 @@ def services() -> Services:
     """The shared services."""
     settings = get_settings()
     cluster = Cluster(settings.hazelcast, settings.dashboard.query_seconds)
-    return Services(settings, cluster, Answers(cluster), Stream(settings))
+    stream = Stream(settings)
+    return Services(
+        settings,
+        cluster,
+        Answers(cluster),
+        stream,
+        Desk(settings, cluster, stream),
+        Playground(cluster, settings.dashboard.playground_rows),
+    )

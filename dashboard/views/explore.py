@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import charts, frame, queries, show
 from dashboard.queries import AMOUNT_EDGES, DIMENSIONS, Filters
 from dashboard.services import Services, services
+from dashboard.tally import by, sums
 
 _TOP = 15
 _MAP_ROWS = 300
@@ -79,7 +80,7 @@ def _clear() -> None:
 @st.fragment(run_every="5s")
 def _headline(shared: Services, threshold: float, filters: Filters) -> None:
     (answer,) = shared.answers.ask(queries.profile(filters))
-    totals, suspected = _sums(answer.frame, threshold)
+    totals, suspected = sums(answer.frame, threshold)
     currency = shared.settings.dashboard.currency
     boxes = st.columns(4)
     boxes[0].metric("Transactions", show.count(totals[0]), border=True)
@@ -87,27 +88,6 @@ def _headline(shared: Services, threshold: float, filters: Filters) -> None:
     boxes[2].metric("Suspected", show.count(suspected[0]), border=True)
     boxes[3].metric("Suspected amount", show.money(suspected[1], currency), border=True)
     frame.freshness([answer], shared.settings.dashboard.time_zone)
-
-
-def _sums(bands: pl.DataFrame | None, threshold: float) -> tuple[tuple[int | None, float | None], ...]:
-    if bands is None:
-        return (None, None), (None, None)
-    suspected = bands.filter(pl.col("band") >= queries.at_or_above(threshold))
-    return (
-        (int(bands["transactions"].sum()), float(bands["amount"].sum())),
-        (int(suspected["transactions"].sum()), float(suspected["amount"].sum())),
-    )
-
-
-def by(bands: pl.DataFrame, threshold: float, *keys: str) -> pl.DataFrame:
-    """Totals per key with `suspected` and `suspected_amount` for the threshold."""
-    suspect = pl.col("band") >= queries.at_or_above(threshold)
-    return bands.group_by(keys).agg(
-        pl.col("transactions").sum(),
-        pl.col("amount").sum(),
-        suspected=pl.col("transactions").filter(suspect).sum(),
-        suspected_amount=pl.col("amount").filter(suspect).sum(),
-    )
 
 
 @st.fragment(run_every="5s")

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import charts, frame, queries, show
 from dashboard.services import Services, services
+from dashboard.tally import sums
 
 _SHOWN_ALERTS = 60
 
@@ -42,17 +43,6 @@ def _totals(shared: Services, threshold: float) -> None:
     boxes[3].metric("Suspected amount", show.money(suspected[1], currency), border=True)
     boxes[4].metric("Suspected share", show.share(suspected[0], all_of[0]), border=True, help="Of the transactions")
     frame.freshness([answer], shared.settings.dashboard.time_zone)
-
-
-def sums(bands: pl.DataFrame | None, threshold: float) -> tuple[tuple[int | None, float | None], ...]:
-    """Count and amount of all, and of those at or above the threshold; None where nothing is known."""
-    if bands is None:
-        return (None, None), (None, None)
-    suspected = bands.filter(pl.col("band") >= queries.at_or_above(threshold))
-    return (
-        (int(bands["transactions"].sum()), float(bands["amount"].sum())),
-        (int(suspected["transactions"].sum()), float(suspected["amount"].sum())),
-    )
 
 
 @st.fragment(run_every=frame.REFRESH)
