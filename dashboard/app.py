@@ -1,15 +1,21 @@
 """The Streamlit app: `fraudflow dashboard`, or `streamlit run dashboard/app.py`."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from dashboard import metrics
 from dashboard.services import services
 from dashboard.views import answer, cases, explore, live, model, operations, sql
 
+_FOLDER = Path(__file__).parent
+
 
 def main() -> None:
     """One run of the page that is open."""
     st.set_page_config(page_title="fraudflow", page_icon=":material/radar:", layout="wide")
+    st.logo(str(_FOLDER / "logo.svg"), size="large")
+    st.html(_FOLDER / "style.css")
     pages = [
         st.Page(live.page, title="Live", icon=":material/monitoring:", url_path="live", default=True),
         st.Page(explore.page, title="Explore", icon=":material/travel_explore:", url_path="explore"),

@@ -29,90 +29,92 @@ class Topics(BaseModel):
 class KafkaSettings(BaseModel):
     """A Kafka cluster and how to log in to it. The names are librdkafka's, with underscores for dots."""
 
-    bootstrap_servers: str | None = Field(None, description="host:port,...; left out: the local stack's broker")
+    bootstrap_servers: str | None = Field(default=None, description="host:port,...; left out: the local stack's broker")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = Field(None, description="Confluent Cloud: the API key")
-    sasl_password: SecretStr | None = Field(None, description="Confluent Cloud: the API secret")
+    sasl_username: str | None = Field(default=None, description="Confluent Cloud: the API key")
+    sasl_password: SecretStr | None = Field(default=None, description="Confluent Cloud: the API secret")
     ssl_ca_location: Path | None = None
-    ssl_certificate_location: Path | None = Field(None, description="the client's certificate, for mTLS")
+    ssl_certificate_location: Path | None = Field(default=None, description="the client's certificate, for mTLS")
     ssl_key_location: Path | None = None
     ssl_key_password: SecretStr | None = None
     ssl_truststore_location: Path | None = Field(
-        None, description="a PEM file as the Hazelcast member sees it; left out: ssl_ca_location"
+        default=None, description="a PEM file as the Hazelcast member sees it; left out: ssl_ca_location"
     )
     topics: Topics = Topics()
-    partitions: int = Field(4, ge=1, description="of each topic when it is created; bounds the scorer processes")
-    replication_factor: int = Field(1, ge=1)
+    partitions: int = Field(
+        default=4, ge=1, description="of each topic when it is created; bounds the scorer processes"
+    )
+    replication_factor: int = Field(default=1, ge=1)
 
 
 class HazelcastSettings(BaseModel):
     """A Hazelcast cluster."""
 
-    members: list[str] | None = Field(None, description='["host:port"]; left out: the local stack')
+    members: list[str] | None = Field(default=None, description='["host:port"]; left out: the local stack')
     cluster_name: str = "dev"
-    connect_timeout_seconds: float = Field(20, gt=0)
-    invocation_timeout_seconds: float = Field(15, gt=0)
+    connect_timeout_seconds: float = Field(default=20, gt=0)
+    invocation_timeout_seconds: float = Field(default=15, gt=0)
     kafka_bootstrap_servers: str | None = Field(
-        None, description="the brokers as the members reach them; left out: as we reach them"
+        default=None, description="the brokers as the members reach them; left out: as we reach them"
     )
 
 
 class ProjectionSettings(BaseModel):
     """What of `Predictions` is kept in Hazelcast for people to query."""
 
-    max_entries: int = Field(1_000_000, ge=1_000, description="newest predictions kept, per member")
-    ttl_seconds: int = Field(0, ge=0, description="0: kept until max_entries pushes them out")
+    max_entries: int = Field(default=1_000_000, ge=1_000, description="newest predictions kept, per member")
+    ttl_seconds: int = Field(default=0, ge=0, description="0: kept until max_entries pushes them out")
 
 
 class ScoringSettings(BaseModel):
     """The scorer."""
 
     group_id: str = "fraudflow-scorer"
-    processes: int = Field(0, ge=0, description="0: one per core")
-    model: Path | None = Field(None, description="an ONNX classifier; left out: the project's own")
-    model_sha256: str | None = Field(None, description="refuse any other file")
-    alert_threshold: float = Field(0.5, ge=0, le=1)
-    max_batch: int = Field(10_000, ge=1, le=100_000)
-    transaction_timeout_seconds: int = Field(10, ge=2)
-    dead_letter_bytes: int = Field(16_384, ge=0, description="of the offending value kept in a dead letter")
+    processes: int = Field(default=0, ge=0, description="0: one per core")
+    model: Path | None = Field(default=None, description="an ONNX classifier; left out: the project's own")
+    model_sha256: str | None = Field(default=None, description="refuse any other file")
+    alert_threshold: float = Field(default=0.5, ge=0, le=1)
+    max_batch: int = Field(default=10_000, ge=1, le=100_000)
+    transaction_timeout_seconds: int = Field(default=10, ge=2)
+    dead_letter_bytes: int = Field(default=16_384, ge=0, description="of the offending value kept in a dead letter")
     mask_card_numbers: bool = True
     card_token_key: SecretStr = Field(
-        SecretStr("fraudflow-demo-key-change-me"), description="keys the HMAC-SHA256 that stands for a card"
+        default=SecretStr("fraudflow-demo-key-change-me"), description="keys the HMAC-SHA256 that stands for a card"
     )
-    feature_poll_seconds: float = Field(2, gt=0, description="how often the feature manifest is looked at")
+    feature_poll_seconds: float = Field(default=2, gt=0, description="how often the feature manifest is looked at")
 
 
 class DashboardSettings(BaseModel):
     """What people look at."""
 
-    address: str = Field("127.0.0.1", description="the interface to listen on")
+    address: str = Field(default="127.0.0.1", description="the interface to listen on")
     secrets: Path | None = Field(
-        None, description="Streamlit's secrets.toml with a section [auth]: everyone then logs in through OIDC"
+        default=None, description="Streamlit's secrets.toml with a section [auth]: everyone then logs in through OIDC"
     )
-    time_zone: str = Field("UTC", description="IANA name of the zone that times of the system are shown in")
-    currency: str = Field("$", description="stands before amounts")
-    query_seconds: float = Field(20, gt=0, description="a query that takes longer is given up")
-    playground: bool = Field(True, description="whether people may write SQL of their own")
-    playground_rows: int = Field(1_000, ge=1, le=100_000, description="of an answer to SQL of their own")
-    claim_minutes: float = Field(15, gt=0, description="a case goes back to the queue after that long without a verdict")
+    time_zone: str = Field(default="UTC", description="IANA name of the zone that times of the system are shown in")
+    currency: str = Field(default="$", description="stands before amounts")
+    query_seconds: float = Field(default=20, gt=0, description="a query that takes longer is given up")
+    playground: bool = Field(default=True, description="whether people may write SQL of their own")
+    playground_rows: int = Field(default=1_000, ge=1, le=100_000, description="of an answer to SQL of their own")
+    claim_minutes: float = Field(default=15, gt=0, description="a case goes back to the queue after that long without a verdict")
     link_key: SecretStr = Field(
-        SecretStr("fraudflow-demo-link-key-change-me"), description="signs the links that customers answer by"
+        default=SecretStr("fraudflow-demo-link-key-change-me"), description="signs the links that customers answer by"
     )
-    link_hours: float = Field(48, gt=0, description="how long a customer's link can be used")
-    metrics_port: int | None = Field(None, description="serve Prometheus metrics here, on the same address")
+    link_hours: float = Field(default=48, gt=0, description="how long a customer's link can be used")
+    metrics_port: int | None = Field(default=None, description="serve Prometheus metrics here, on the same address")
 
 
 class LocalSettings(BaseModel):
     """The stack on this machine. A port of 0 means any free one."""
 
-    home: Path = Field(Path(".fraudflow"), description="state, logs and pids")
-    cache: Path = Field(Path("~/.cache/fraudflow"), description="downloaded jars")
+    home: Path = Field(default=Path(".fraudflow"), description="state, logs and pids")
+    cache: Path = Field(default=Path("~/.cache/fraudflow"), description="downloaded jars")
     kafka_port: int = 9092
     hazelcast_port: int = 5701
     prefect_port: int = 4200
     dashboard_port: int = 8501
-    members: int = Field(1, ge=1, le=5)
+    members: int = Field(default=1, ge=1, le=5)
     kafka_heap: str = "512m"
     hazelcast_heap: str = "2g"
     maven_repository: str = "https://repo1.maven.org/maven2"
@@ -131,7 +133,12 @@ class Settings(BaseSettings):
     scoring: ScoringSettings = ScoringSettings()
     local: LocalSettings = LocalSettings()
     dashboard: DashboardSettings = DashboardSettings()
-    prefect_api_url: str | None = Field(None, description="a Prefect server of your own; left out: the local one")
+    prefect_api_url: str | None = Field(
+        default=None, description="a Prefect server of your own; left out: the local one"
+    )
+    dashboard_url: str | None = Field(
+        default=None, description="where people reach it; customers\' links begin with it"
+    )
     prefect_ui_url: str | None = None
     dashboard_url: str | None = Field(None, description="where people reach it; customers' links begin with it")
 

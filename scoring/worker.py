@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import time
+from typing import Any
 
 from infra.errors import FraudflowError, TerminalError
 from infra.kafka import ensure_topics
@@ -91,7 +92,7 @@ class Worker:
         if os.getppid() != parent:  # gone between our start and the call: no signal will come
             raise TerminalError("the supervisor is gone")
 
-    def _report(self, report: dict[str, object], now: bool = False) -> None:
+    def _report(self, report: dict[str, Any], now: bool = False) -> None:
         """A JSON line on standard output, once a second: the supervisor reads it."""
         if not self._supervised or (time.monotonic() < self._next_report and not now):
             return
