@@ -292,7 +292,10 @@ def quality(frame: pl.DataFrame) -> go.Figure:
         x=frame["day"].to_list(), y=frame["alerts"].to_list(), name="Alerts", yaxis="y2",
         marker={"color": _FAINT}, hovertemplate="%{y:,} alerts<extra></extra>",
     )  # fmt: skip
-    for column, name, colour, dash in (("precision", "Precision", ACCENT, "solid"), ("recall", "Recall", SUSPECT, "dot")):
+    for column, name, colour, dash in (
+        ("precision", "Precision", ACCENT, "solid"),
+        ("recall", "Recall", SUSPECT, "dot"),
+    ):
         figure.add_scatter(
             x=frame["day"].to_list(), y=frame[column].to_list(), name=name, mode="lines+markers",
             line={"color": colour, "width": 2, "dash": dash}, hovertemplate=name + " %{y:.0%}<extra></extra>",
@@ -320,7 +323,9 @@ def anything(frame: pl.DataFrame) -> go.Figure | None:
             hovertemplate="%{x}: %{y:,}<extra></extra>",
         )
     )
-    return layout(figure, 340, xaxis={"title": show.plain(names[0]), "type": "category"}, yaxis={"title": show.plain(values[0])})
+    return layout(
+        figure, 340, xaxis={"title": show.plain(names[0]), "type": "category"}, yaxis={"title": show.plain(values[0])}
+    )
 
 
 def _short(text: object, limit: int = 34) -> str:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import hazelcast
 import polars as pl
+from hazelcast.client import HazelcastClient
 from hazelcast.errors import HazelcastError
 from hazelcast.lifecycle import LifecycleState
 from hazelcast.proxy.map import BlockingMap
@@ -21,6 +21,8 @@ from infra.settings import HazelcastSettings
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 2.0
+# A client that finds no member for so long is replaced by a new one.
+_RECONNECT_SECONDS = 10.0
 
 _TYPES = {
     SqlColumnType.VARCHAR: pl.String,
@@ -39,7 +41,7 @@ class Cluster:
 
     def __init__(self, settings: HazelcastSettings, query_seconds: float):
         self._settings, self._query_seconds = settings, query_seconds
-        self._client: hazelcast.HazelcastClient | None = None
+        self._client: HazelcastClient | None = None
         self._lost = threading.Event()
         self._lost.set()
         self.watched = Watched("Hazelcast")
@@ -57,22 +59,21 @@ class Cluster:
             TransientError: Hazelcast is away, busy, or refuses the statement; the message says which.
         """
 
-        def run(client: hazelcast.HazelcastClient) -> pl.DataFrame:
-            result = client.sql.execute(statement, *parameters, timeout=self._query_seconds).result()
+        def run(client: HazelcastClient) -> pl.DataFrame:
+            # Only queries know a timeout; SHOW refuses one.
+            timeout = self._query_seconds if statement.startswith("SELECT") else -1
+            result = client.sql.execute(statement, *parameters, timeout=timeout).result()
             with contextlib.closing(_Closing(result)):
                 columns = result.get_row_metadata().columns
                 rows: list[list[Any]] = []
                 for row in result:
-                    rows.append([row.get_object_with_index(i) for i in range(len(columns))])
+                    rows.append([row.get_object_with_index(i) for i in range(len(columns))])  # type: ignore[union-attr]
                     if max_rows is not None and len(rows) >= max_rows:
                         break
             schema = {column.name: _TYPES.get(column.type, pl.String) for column in columns}
             if any(column.type not in _TYPES for column in columns):
                 rows = [
-                    [
-                        str(v) if v is not None and c.type not in _TYPES else v
-                        for v, c in zip(row, columns, strict=True)
-                    ]
+                    [str(v) if v is not None and c.type not in _TYPES else v for v, c in zip(row, columns, strict=True)]
                     for row in rows
                 ]
             return pl.DataFrame(rows, schema=schema, orient="row")
@@ -97,7 +98,7 @@ class Cluster:
             lambda client: [f"{m.address.host}:{m.address.port}" for m in client.cluster_service.get_members()]
         )
 
-    def _call(self, action: Callable[[hazelcast.HazelcastClient], Any]) -> Any:
+    def _call(self, action: Callable[[HazelcastClient], Any]) -> Any:
         client = self._client
         if client is None or not self.watched.state.up:
             raise TransientError(f"Hazelcast is away: {self.watched.state.detail}")
@@ -116,7 +117,8 @@ class Cluster:
             if client is not None:
                 client.shutdown()
             try:
-                self._client = connect(self._settings, lifecycle_listeners=[self._on_lifecycle])
+                self._client = connect(self._settings, _RECONNECT_SECONDS)
+                self._client.lifecycle_service.add_listener(self._on_lifecycle)
                 self.watched.up()
             except FraudflowError as error:
                 self.watched.away(error)

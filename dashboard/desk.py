@@ -198,4 +198,6 @@ class Desk:
             cause = explained(error, "the verdict was not kept") if isinstance(error, KafkaException) else error
             raise TransientError(str(cause)) from error
         if left or failures:
-            raise TransientError(f"the verdict was not kept, please try again: {'; '.join(failures) or 'Kafka is slow'}")
+            raise TransientError(
+                f"the verdict was not kept, please try again: {'; '.join(failures) or 'Kafka is slow'}"
+            )

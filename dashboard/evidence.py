@@ -52,7 +52,8 @@ def stands_out(record: dict[str, Any], history: pl.DataFrame | None, currency: s
     amount, usual = record.get("amount") or 0.0, statistics.median(others["amount"])
     if usual > 0 and amount > 3 * usual:
         lines.append(
-            f"{show.money(amount, currency)} is {amount / usual:,.1f} times this card's usual {show.money(usual, currency)}"
+            f"{show.money(amount, currency)} is {amount / usual:,.1f} times what this card usually spends, "
+            f"{show.money(usual, currency)}"
         )
     distance = record.get("distance_from_home") or 0.0
     furthest = max(d or 0.0 for d in others["distance_from_home"])

@@ -12,6 +12,7 @@ from dashboard.services import services
 from dashboard.state import State
 
 REFRESH = "2s"
+SCORE_COLUMN = st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.2f", width="small")
 
 
 @st.fragment(run_every=REFRESH)
@@ -30,7 +31,9 @@ def systems() -> None:
 
 
 def _away(state: State, zone: str) -> str:
-    since = f"since {show.clock(state.since, zone)} ({show.duration((datetime.now(UTC) - state.since).total_seconds())})"
+    since = (
+        f"since {show.clock(state.since, zone)} ({show.duration((datetime.now(UTC) - state.since).total_seconds())})"
+    )
     return (
         f"**{state.name} is away** {since}: {show.markdown(state.detail)}. "
         "What you see is the newest that was known; it goes on by itself when it is back."

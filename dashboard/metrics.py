@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.core import GaugeMetricFamily
@@ -32,7 +33,7 @@ class Collector:
                 ("scoring_lag_transactions", "Transactions that are not scored yet", last.lag),
                 ("scoring_latency_p50_seconds", "Of the newest predictions", _seconds(last.p50_ms)),
                 ("scoring_latency_p99_seconds", "Of the newest predictions", _seconds(last.p99_ms)),
-                ("newest_prediction_timestamp_seconds", "When it reached Kafka", last.newest and last.newest.timestamp()),
+                ("newest_prediction_timestamp_seconds", "When it reached Kafka", _timestamp(last.newest)),
             ):
                 if value is not None:
                     yield GaugeMetricFamily(f"fraudflow_{name}", text, value=value)
@@ -40,13 +41,17 @@ class Collector:
         if answer.frame is not None:
             lowest = queries.at_or_above(self._shared.settings.scoring.alert_threshold)
             suspected = answer.frame.filter(answer.frame["band"] >= lowest)
-            for name, text, value in (
-                ("projected_transactions", "Predictions in Hazelcast", answer.frame["transactions"].sum()),
-                ("projected_amount", "Their amount", answer.frame["total"].sum()),
-                ("projected_suspected_transactions", "At or above the alert threshold", suspected["transactions"].sum()),
-                ("projected_suspected_amount", "Their amount", suspected["total"].sum()),
+            for part, text, bands in (
+                ("", "Predictions in Hazelcast", answer.frame),
+                ("suspected_", "Predictions at or above the alert threshold", suspected),
             ):
-                yield GaugeMetricFamily(f"fraudflow_{name}", text, value=value)
+                number, amount = f"fraudflow_projected_{part}transactions", f"fraudflow_projected_{part}amount"
+                yield GaugeMetricFamily(number, text, value=float(bands["transactions"].sum()))
+                yield GaugeMetricFamily(amount, f"{text}: their amount", value=float(bands["total"].sum()))
+
+
+def _timestamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
 
 
 def _seconds(milliseconds: float | None) -> float | None:

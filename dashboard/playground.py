@@ -14,6 +14,7 @@ import polars as pl
 import sqlglot
 from sqlglot import expressions as e
 from sqlglot.errors import SqlglotError
+from sqlglot.expressions import Expr
 
 from dashboard import show
 from dashboard.cluster import Cluster
@@ -51,9 +52,9 @@ EXAMPLES = {
         "GROUP BY customer_city\nORDER BY amount DESC\nLIMIT 20"
     ),
     "Suspected share by hour": (
-        "SELECT transaction_hour_code AS \"hour\",\n       COUNT(*) AS transactions,\n"
+        'SELECT transaction_hour_code AS "hour",\n       COUNT(*) AS transactions,\n'
         "       SUM(CASE WHEN fraud_probability >= 0.5 THEN 1 ELSE 0 END) AS suspected\n"
-        "FROM predictionResult\nGROUP BY transaction_hour_code\nORDER BY \"hour\""
+        'FROM predictionResult\nGROUP BY transaction_hour_code\nORDER BY "hour"'
     ),
     "Far from home and expensive": (
         "SELECT transaction_date, amount, merchant, customer_city, card_last4, distance_from_home, fraud_probability\n"
@@ -134,7 +135,7 @@ def safe(text: str, max_rows: int) -> str:
     return tree.sql(identify=True, comments=False)
 
 
-def _check(node: e.Expression) -> None:
+def _check(node: Expr) -> None:
     if type(node) not in _ALLOWED:
         raise Refused(f"{_name(node)} is not allowed")
     if isinstance(node, e.Table):
@@ -148,7 +149,7 @@ def _check(node: e.Expression) -> None:
         raise Refused("write * alone, without a table's name")
 
 
-def _is_from(node: e.Expression) -> bool:
+def _is_from(node: Expr) -> bool:
     return isinstance(node.parent, e.Subquery) and isinstance(node.parent.parent, e.From)
 
 
@@ -159,7 +160,7 @@ def _check_select(select: e.Select) -> None:
         raise Refused(f"a FROM is missing: {', '.join(MAPPINGS)} can be read")
     if isinstance(source.this, e.Table) and any(isinstance(item, e.Star) for item in select.expressions):
         names = MAPPINGS[source.this.name]
-        items: list[e.Expression] = []
+        items: list[Expr] = []
         for item in select.expressions:
             items += [e.column(name) for name in names] if isinstance(item, e.Star) else [item]
         select.set("expressions", items)
@@ -189,7 +190,7 @@ def _limit(tree: e.Select, max_rows: int) -> None:
     tree.set("limit", e.Limit(expression=e.Literal.number(wanted)))
 
 
-def _name(node: e.Expression) -> str:
+def _name(node: Expr) -> str:
     if isinstance(node, e.Anonymous):
         return f"the function {node.name[:60]}"
     return node.key.upper()

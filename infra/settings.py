@@ -97,7 +97,9 @@ class DashboardSettings(BaseModel):
     query_seconds: float = Field(default=20, gt=0, description="a query that takes longer is given up")
     playground: bool = Field(default=True, description="whether people may write SQL of their own")
     playground_rows: int = Field(default=1_000, ge=1, le=100_000, description="of an answer to SQL of their own")
-    claim_minutes: float = Field(default=15, gt=0, description="a case goes back to the queue after that long without a verdict")
+    claim_minutes: float = Field(
+        default=15, gt=0, description="a case goes back to the queue after that long without a verdict"
+    )
     link_key: SecretStr = Field(
         default=SecretStr("fraudflow-demo-link-key-change-me"), description="signs the links that customers answer by"
     )
@@ -136,11 +138,8 @@ class Settings(BaseSettings):
     prefect_api_url: str | None = Field(
         default=None, description="a Prefect server of your own; left out: the local one"
     )
-    dashboard_url: str | None = Field(
-        default=None, description="where people reach it; customers\' links begin with it"
-    )
     prefect_ui_url: str | None = None
-    dashboard_url: str | None = Field(None, description="where people reach it; customers' links begin with it")
+    dashboard_url: str | None = Field(default=None, description="where people reach it; customers' links begin with it")
 
     @classmethod
     def settings_customise_sources(

@@ -40,7 +40,9 @@ def reference() -> Path:
 @contextmanager
 def running(home: Path, services: Collection[str], **changes: object) -> Iterator[Settings]:
     """A stack of these services in `home`; when the run ends or is killed, so does the stack."""
-    settings = Settings(local=LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0, dashboard_port=0), **changes)
+    settings = Settings(
+        local=LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0, dashboard_port=0), **changes
+    )
     guard = subprocess.Popen([sys.executable, "-m", "tests.guard", str(home)], stdin=subprocess.PIPE, cwd=PROJECT)
     try:
         stack.up(settings, services=services)

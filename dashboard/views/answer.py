@@ -43,7 +43,9 @@ def page() -> None:
                 f"with the card ending {show.markdown(str(record.get('card_last4')))}"
             )
         left, right = st.columns(2)
-        left.button("Yes, this was me", on_click=_answer, args=(token, True), width="stretch", icon=":material/thumb_up:")
+        left.button(
+            "Yes, this was me", on_click=_answer, args=(token, True), width="stretch", icon=":material/thumb_up:"
+        )
         right.button(
             "No, this was not me", on_click=_answer, args=(token, False), width="stretch", icon=":material/block:",
             type="primary",

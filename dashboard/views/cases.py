@@ -44,9 +44,9 @@ def _who(shared: Services) -> str:
     name = st.text_input(
         "Your name", value=st.session_state.get("analyst", ""), placeholder="Stands beside your verdicts", max_chars=60,
         width=320,
-    ).strip()  # fmt: skip
-    st.session_state["analyst"] = name
-    return name
+    )  # fmt: skip
+    st.session_state["analyst"] = (name or "").strip()
+    return st.session_state["analyst"]
 
 
 def _open(number: str | None) -> None:
@@ -74,13 +74,18 @@ def _queue(shared: Services, who: str) -> None:
     mine = [number for number, owner in claims.items() if owner == who]
     boxes = st.columns(4)
     boxes[0].metric("Open cases", show.count(cases.height), border=True, help="Suspected, and nobody has judged them")
-    boxes[1].metric("At risk", show.money(cases["at_risk"].sum(), settings.dashboard.currency), border=True,
+    boxes[1].metric("At risk", show.money(float(cases["at_risk"].sum()), settings.dashboard.currency), border=True,
                     help="Amount times score")  # fmt: skip
     boxes[2].metric("Taken", show.count(len(claims)), border=True)
     boxes[3].metric("Yours", show.count(len(mine)), border=True)
     with st.container(horizontal=True):
-        if st.button("Take the next case", type="primary", icon=":material/front_hand:", disabled=not (who and free.height),
-                     help=None if who else "Give your name first"):  # fmt: skip
+        if st.button(
+            "Take the next case",
+            type="primary",
+            icon=":material/front_hand:",
+            disabled=not (who and free.height),
+            help=None if who else "Give your name first",
+        ):
             _take_next(shared, free, who)
         for number in mine[:4]:
             if st.button(f"Go on with {number[:8]}", key=f"mine-{number}", icon=":material/folder_open:"):
@@ -93,7 +98,7 @@ def _queue(shared: Services, who: str) -> None:
     picked = st.dataframe(
         _queue_table(cases, claims, settings.dashboard.currency), hide_index=True, height=460, key="queue",
         on_select="rerun", selection_mode="single-row", alt="Open cases",
-        column_config={"Score": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.2f", width="small")},
+        column_config={"Score": frame.SCORE_COLUMN},
     )  # fmt: skip
     frame.freshness([answer], settings.dashboard.time_zone)
     if picked["selection"]["rows"]:
@@ -140,7 +145,7 @@ def _case(shared: Services, number: str, who: str) -> None:
         return
     if record is None:
         st.warning(
-            "Hazelcast does not hold this transaction (any more). It keeps the newest ones; the Predictions topic has all.",
+            "Hazelcast does not hold this transaction (any more). It keeps the newest ones; Kafka has all.",
             icon=":material/search_off:",
         )
         return
@@ -183,7 +188,8 @@ def _facts(record: dict[str, Any], currency: str) -> None:
         columns[1].metric("From home", f"{record.get('distance_from_home') or 0:,.0f} km")
         columns[2].metric("Card", show.card(record.get("card_last4")))
         st.markdown(
-            f"{_text(record, 'customer_name')}, {_text(record, 'customer_age_group')}, {_text(record, 'customer_city')}  \n"
+            f"{_text(record, 'customer_name')}, {_text(record, 'customer_age_group')}, "
+            f"{_text(record, 'customer_city')}  \n"
             f"{_text(record, 'category')} · {_text(record, 'transaction_date')} by the shop's clock  \n"
             f"Model {_text(record, 'model_version')} · features {_text(record, 'features_version')}"
         )
@@ -218,7 +224,9 @@ def _verdict(shared: Services, record: dict[str, Any], who: str) -> None:
             st.warning(f"{show.markdown(owner)} works on it.", icon=":material/lock:")
             return
         if owner is None:
-            st.button("Take this case", type="primary", icon=":material/front_hand:", on_click=_take, args=(number, who))
+            st.button(
+                "Take this case", type="primary", icon=":material/front_hand:", on_click=_take, args=(number, who)
+            )
             return
         reason = st.selectbox("If it is genuine, why did it look like fraud?", FALSE_POSITIVE_REASONS, index=None,
                               placeholder="A reason helps the next model", key=f"reason-{number}")  # fmt: skip

@@ -45,13 +45,12 @@ def _choices(shared: Services) -> tuple[float, Filters]:
         chosen = {}
         for at, column in enumerate(field.name for field in fields(Filters)):
             with columns[at % 4]:
-                chosen[column] = tuple(
-                    st.multiselect(
-                        _LABELS[column], _options(shared, column), key=column, bind="query-params",
-                        placeholder="All", accept_new_options=column not in _FIXED,
-                        format_func=(lambda day: show.WEEKDAYS[day]) if column == "transaction_weekday_code" else str,
-                    )  # fmt: skip
-                )
+                values = st.multiselect(
+                    _LABELS[column], _options(shared, column), key=column, bind="query-params",
+                    placeholder="All", accept_new_options=column not in _FIXED,
+                    format_func=show.WEEKDAYS.__getitem__ if column == "transaction_weekday_code" else str,
+                )  # fmt: skip
+                chosen[column] = tuple(values)
         left, right = st.columns([5, 1], vertical_alignment="bottom")
         with left:
             threshold = st.slider(

@@ -23,8 +23,8 @@ def page() -> None:
     threshold = st.slider(
         "Suspected from this score on",
         0.05, 1.0, shared.settings.scoring.alert_threshold, 0.05,
-        key="threshold", bind="query-params", help="Moves what counts as suspected on this page; the scorer's own alert "
-        "threshold is a setting.",
+        key="threshold", bind="query-params",
+        help="Moves what counts as suspected on this page; the scorer's own alert threshold is a setting.",
     )  # fmt: skip
     _totals(shared, threshold)
     _flow(shared)
@@ -95,7 +95,7 @@ def _alerts(shared: Services) -> None:
 
 
 ALERT_COLUMNS = {
-    "Score": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.2f", width="small"),
+    "Score": frame.SCORE_COLUMN,
     "Case": st.column_config.LinkColumn(display_text="Open", width="small"),
     "Merchant": st.column_config.TextColumn(width="medium"),
 }

@@ -53,7 +53,10 @@ def _hazelcast(shared: Services) -> None:
         except TransientError as error:
             st.warning(show.markdown(error), icon=":material/cloud_off:")
             return
-        st.markdown(f"{len(members)} members: " + ", ".join(show.markdown(member) for member in members))
+        st.markdown(
+            ("One member: " if len(members) == 1 else f"{len(members)} members: ")
+            + ", ".join(show.markdown(member) for member in members)
+        )
         (jobs,) = shared.answers.ask(Question("SHOW JOBS"), fresh_seconds=5)
         names = [] if jobs.frame is None else jobs.frame["name"].to_list()
         if names:
@@ -130,11 +133,9 @@ def _further(shared: Services) -> None:
     with center, st.container(border=True):
         st.markdown("**Hazelcast Management Center**")
         members = ", ".join(shared.settings.hazelcast.members or ["127.0.0.1:5701"])
-        st.markdown(
-            "Three members or fewer need no licence. With Docker, on the machine that runs the members:"
-        )
+        st.markdown("Three members or fewer need no licence. With Docker, on the machine that runs the members:")
         st.code("docker run --network host hazelcast/management-center:5.6", language="shell", wrap_lines=True)
         st.markdown(
-            f"Open http://127\\.0\\.0\\.1:8080, choose *Dev Mode*, and add the cluster `{shared.settings.hazelcast.cluster_name}` "
-            f"at `{members}`."
+            f"Open `http://127.0.0.1:8080`, choose *Dev Mode*, and add the cluster "
+            f"`{shared.settings.hazelcast.cluster_name}` at `{members}`."
         )

@@ -24,7 +24,7 @@ def page() -> None:
     st.caption(
         "One SELECT over predictionResult, up to "
         f"{shared.settings.dashboard.playground_rows:,} rows and {shared.settings.dashboard.query_seconds:.0f} s. "
-        "Nothing can be changed from here."
+        "Nothing can be changed here."
     )
     editor, help_ = st.columns([3, 1], gap="medium")
     with editor:

@@ -51,7 +51,7 @@ def environment(home: Path) -> dict[str, str]:
 def answers(address: str) -> bool:
     """Whether it serves pages."""
     try:
-        with urllib.request.urlopen(f"http://{address}/_stcore/health", timeout=5) as response:  # noqa: S310
+        with urllib.request.urlopen(f"http://{address}/_stcore/health", timeout=5) as response:
             return response.status == 200
     except (urllib.error.URLError, OSError):
         return False

@@ -183,7 +183,7 @@ class _Up:
     def _kafka(self) -> None:
         began = time.monotonic()
         started = self._registry.alive(KAFKA)
-        if started and _patiently(lambda: kafka_server.answers(started.address)):
+        if started and _patiently(lambda at=started.address: kafka_server.answers(at)):
             self._progress(f"Kafka is up at {started.address}")
         else:
             if started:
@@ -286,7 +286,7 @@ class _Up:
             self._progress("No dashboard: the extra `dashboard` is not installed")
             return
         started = self._registry.alive(DASHBOARD)
-        if started and _patiently(lambda: dashboard_server.answers(started.address)):
+        if started and _patiently(lambda at=started.address: dashboard_server.answers(at)):
             self._progress(f"Dashboard is up at {dashboard_server.url(started.address)}")
         else:
             if started:

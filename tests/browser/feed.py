@@ -25,6 +25,7 @@ FEATURES_VERSION = "f-20251101"
 _EARTH_RADIUS_KM = 6371.0087714
 # Simulated verdicts of a good model: most fraud scores high, a little honest business does too.
 _FRAUD_BETA, _HONEST_BETA = (4.0, 1.2), (0.35, 14.0)
+_ODD_SHARE, _ODD_BETA = 0.004, (1.6, 2.2)
 
 
 def population(customers: int = 4_000, merchants: int = 400, seed: int = 1) -> Population:
@@ -54,11 +55,14 @@ def predictions(
     shops = people.merchants.select(merchant="merchant_name", category="category")
     rng = np.random.default_rng([seed, 77])
     offset = 0
-    for frame in iter_transactions(people, count, seed, start=start, days=days):
-        frame = frame.join(cards, on="cc_num", how="left", maintain_order="left")
-        frame = frame.join(shops, on="merchant", how="left", maintain_order="left")
+    for transactions in iter_transactions(people, count, seed, start=start, days=days):
+        frame = transactions.join(cards, on="cc_num", how="left", maintain_order="left").join(
+            shops, on="merchant", how="left", maintain_order="left"
+        )
         fraud = frame["is_fraud"].to_numpy() == 1
         score = np.where(fraud, rng.beta(*_FRAUD_BETA, frame.height), rng.beta(*_HONEST_BETA, frame.height))
+        odd = ~fraud & (rng.random(frame.height) < _ODD_SHARE)
+        score = np.where(odd, rng.beta(*_ODD_BETA, frame.height), score)
         when = pl.col("transaction_date").str.to_datetime()
         yield frame.select(
             transaction_number="trans_num",
