@@ -27,6 +27,8 @@ REST = 9.0
 # Questions that run at once. More would only wait for each other on the members' cores.
 _WORKERS = 2
 _REMEMBERED = 400
+# Nobody has looked for so long: the one who does would rather wait a moment than see it.
+_OLD_SECONDS = 60.0
 _AGAIN_AFTER_ERROR_SECONDS = 2.0
 
 
@@ -78,11 +80,11 @@ class Answers:
         Args:
             questions: asked at the same time.
             fresh_seconds: age up to which an answer is not renewed; costly ones are left alone for longer.
-            wait_seconds: how long to wait for questions that have no answer at all yet.
+            wait_seconds: how long to wait for questions that have no answer yet, or a very old one.
         """
         entries = [self._entry(question) for question in questions]
         running = [self._renew(q, e, fresh_seconds) for q, e in zip(questions, entries, strict=True)]
-        unknown = [r for r, e in zip(running, entries, strict=True) if r is not None and e.frame is None]
+        unknown = [r for r, e in zip(running, entries, strict=True) if r is not None and _too_old(e)]
         if unknown:
             wait(unknown, wait_seconds)
         return [Answer(e.frame, e.as_of, e.error, _runs(e), e.seconds) for e in entries]
@@ -118,6 +120,10 @@ class Answers:
             entry.frame, entry.as_of, entry.error = frame, datetime.now(UTC), None
             entry.seconds = time.monotonic() - began
         entry.asked = time.monotonic()
+
+
+def _too_old(entry: _Entry) -> bool:
+    return entry.frame is None or time.monotonic() - entry.asked > _OLD_SECONDS
 
 
 def _runs(entry: _Entry) -> bool:

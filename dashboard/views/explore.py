@@ -29,7 +29,12 @@ def page() -> None:
         frame.systems()
     threshold, filters = _choices(shared)
     _headline(shared, threshold, filters)
-    _breakdown(shared, threshold, filters)
+    st.subheader("Suspected fraud by")
+    dimension = st.segmented_control(
+        "By", list(DIMENSIONS), default="category", format_func=DIMENSIONS.__getitem__, key="by",
+        bind="query-params", label_visibility="collapsed", required=True,
+    )  # fmt: skip
+    _breakdown(shared, threshold, filters, dimension or "category")
     left, right = st.columns(2, gap="medium")
     with left:
         _week(shared, threshold, filters)
@@ -90,12 +95,7 @@ def _headline(shared: Services, threshold: float, filters: Filters) -> None:
 
 
 @st.fragment(run_every="5s")
-def _breakdown(shared: Services, threshold: float, filters: Filters) -> None:
-    st.subheader("Suspected fraud by")
-    dimension = st.segmented_control(
-        "By", list(DIMENSIONS), default="category", format_func=DIMENSIONS.__getitem__, key="by",
-        bind="query-params", label_visibility="collapsed", required=True,
-    )  # fmt: skip
+def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: str) -> None:
     (answer,) = shared.answers.ask(queries.breakdown(dimension, filters))
     if frame.nothing_yet(answer):
         return
