@@ -67,12 +67,12 @@ def teardown(
 @app.command()
 def status() -> None:
     """Show what is up, where, and where its log is."""
-    from infra.local import stack
+    from infra.local.status import status_of
 
     table = Table(box=None, pad_edge=False)
     for heading in ("service", "state", "address", "pid", "detail"):
         table.add_column(heading)
-    for service in stack.status(get_settings()):
+    for service in status_of(get_settings()):
         table.add_row(service.name, service.state, service.address or "", str(service.pid or ""), service.detail or "")
     Console().print(table)
 
@@ -87,7 +87,8 @@ def dashboard(
     people to log in (FRAUDFLOW_DASHBOARD__SECRETS).
     """
     from infra.errors import TerminalError
-    from infra.local import dashboard_server, stack
+    from infra.local import dashboard_server
+    from infra.local.registry import home_of
 
     settings = get_settings()
     if not dashboard_server.installed():
@@ -95,7 +96,7 @@ def dashboard(
     if settings.dashboard.address not in {"127.0.0.1", "localhost"} and settings.dashboard.secrets is None:
         console.print("warning: anyone who can reach this address can read it: no login is set up", style="yellow")
     command = [sys.executable, *dashboard_server.arguments(settings.dashboard, port or settings.local.dashboard_port)]
-    os.execve(command[0], command, dashboard_server.environment(stack.home_of(settings)))  # noqa: S606
+    os.execve(command[0], command, dashboard_server.environment(home_of(settings)))  # noqa: S606
 
 
 @app.command()

@@ -13,6 +13,7 @@ from dashboard import links, show
 from infra.hazelcast import PREDICTIONS, connect
 from infra.local import processes, stack
 from infra.local.registry import Registry
+from infra.local.status import status_of
 from infra.projection import Projection
 from tests import kafka_log
 from tests.browser.conftest import Shown
@@ -268,7 +269,7 @@ def test_hazelcast_away_is_told_and_comes_back_by_itself(shown, visit, log):
 
 
 def test_up_tells_where_the_dashboard_is(shown):
-    told = {service.name: service for service in stack.status(shown.settings)}["dashboard"]
+    told = {service.name: service for service in status_of(shown.settings)}["dashboard"]
     assert told.state == "running"
     assert shown.url == f"http://{told.address}"
     listening = {c.laddr.ip for c in psutil.Process(told.pid).net_connections() if c.status == psutil.CONN_LISTEN}
