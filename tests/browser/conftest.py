@@ -21,7 +21,7 @@ from tests.conftest import running
 from tests.waiting import until
 
 FED = 3_000
-PATIENCE_MS = 60_000
+PATIENCE_MS = 20_000
 _ARGUMENTS = [
     *("--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
@@ -125,4 +125,4 @@ def visit(browser: Browser, shown: Shown) -> Iterator[Callable[..., Page]]:
 @pytest.fixture
 def log(shown: Shown) -> Callable[[], str]:
     """What the dashboard's process has written."""
-    return lambda: (Path(shown.settings.local.home) / "logs" / "dashboard.log").read_text()
+    return (Path(shown.settings.local.home) / "logs" / "dashboard.log").read_text
