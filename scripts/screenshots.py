@@ -28,7 +28,7 @@ def main() -> None:
     query = "SELECT transaction_number FROM predictionResult WHERE fraud_probability >= ? ORDER BY amount DESC LIMIT 1"
     rows = list(client.sql.execute(query, settings.scoring.alert_threshold).result())
     client.shutdown()
-    views = {name: f"/{name}" for name in ("live", "explore", "cases", "model", "sql", "operations")}
+    views = {"live": "/"} | {name: f"/{name}" for name in ("explore", "cases", "model", "sql", "operations")}
     if rows:
         views["case"] = f"/cases?case={rows[0].get_object_with_index(0)}"
     browser_path = os.environ.get("FRAUDFLOW_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -37,7 +37,7 @@ def main() -> None:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=browser_path, args=arguments)
         shots = [(name, path, "light", _WIDTH) for name, path in views.items()]
-        shots += [("live-dark", "/live", "dark", _WIDTH), ("live-phone", "/live", "light", _PHONE)]
+        shots += [("live-dark", "/", "dark", _WIDTH), ("live-phone", "/", "light", _PHONE)]
         for name, path, scheme, width in shots:
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
             page.goto(f"{settings.dashboard_url}{path}")
@@ -55,6 +55,7 @@ def _settle(page: Page, name: str) -> None:
     if name == "sql":
         page.get_by_role("button", name="Run").click()
     page.wait_for_timeout(_SETTLE_MS)
+    page.get_by_text("Counting …").first.wait_for(state="hidden")
 
 
 if __name__ == "__main__":

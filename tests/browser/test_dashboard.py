@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.server, pytest.mark.timeout(300, 
 
 CARD = 4000_0012_3456_7899
 SCRIPT, INJECTION = "<script>window.pwned = 1</script><b>bold</b>", "'); DROP MAPPING x;--"
-VIEWS = ("live", "explore", "cases", "model", "sql", "operations")
+VIEWS = ("", "explore", "cases", "model", "sql", "operations")
 
 
 def metric(page: Page, label: str) -> Locator:
