@@ -48,10 +48,11 @@ def _choices(shared: Services) -> tuple[float, Filters]:
     with st.container(border=True):
         columns = st.columns(4)
         chosen = {}
+        known = _known(shared)
         for at, column in enumerate(field.name for field in fields(Filters)):
             with columns[at % 4]:
                 values = st.multiselect(
-                    _LABELS[column], _options(shared, column), key=column, bind="query-params",
+                    _LABELS[column], _options(column, known), key=column, bind="query-params",
                     placeholder="All", accept_new_options=column not in _FIXED,
                     format_func=show.WEEKDAYS.__getitem__ if column == "transaction_weekday_code" else str,
                 )  # fmt: skip
@@ -67,13 +68,21 @@ def _choices(shared: Services) -> tuple[float, Filters]:
     return threshold, Filters(**chosen)
 
 
-def _options(shared: Services, column: str) -> list:
+def _known(shared: Services) -> dict[str, set]:
+    """The values of each dimension that occur, as far as they are counted."""
+    questions = [queries.breakdown(column, Filters()) for column in DIMENSIONS]
+    answers = shared.answers.ask(*questions, fresh_seconds=60, wait_seconds=2)
+    return {
+        column: set() if answer.frame is None else set(answer.frame["name"].drop_nulls())
+        for column, answer in zip(DIMENSIONS, answers, strict=True)
+    }
+
+
+def _options(column: str, known: dict[str, set]) -> list:
     """The values that people can choose: those that occur, and those that are chosen."""
     if column in _FIXED:
         return _FIXED[column]
-    (answer,) = shared.answers.ask(queries.breakdown(column, Filters()), fresh_seconds=60, wait_seconds=0)
-    known = set() if answer.frame is None else {name for name in answer.frame["name"] if name is not None}
-    return sorted(known | set(st.session_state.get(column, ())) | set(st.query_params.get_all(column)))
+    return sorted(known[column] | set(st.session_state.get(column, ())) | set(st.query_params.get_all(column)))
 
 
 def _clear() -> None:

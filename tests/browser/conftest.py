@@ -21,7 +21,7 @@ from tests.conftest import running
 from tests.waiting import until
 
 FED = 3_000
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 _ARGUMENTS = [
     *("--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
