@@ -119,7 +119,7 @@ def find(started: Started, home: Path) -> psutil.Process | None:
         process = psutil.Process(started.pid)
         if abs(process.create_time() - started.created) > _CREATED_TOLERANCE_SECONDS:
             return None
-        # A process has no environment yet in the moment after its start.
+        # A process has no environment in the moment after its start, and Java's launcher starts itself twice.
         environment = process.environ() or {MARKER: str(home)}
         if process.status() == psutil.STATUS_ZOMBIE or environment.get(MARKER) != str(home):
             return None
