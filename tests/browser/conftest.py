@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
 from hazelcast.client import HazelcastClient
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 
 from infra.hazelcast import PREDICTIONS, connect
 from infra.kafka import ensure_topics
@@ -98,16 +99,24 @@ def shown(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterato
         client.shutdown()
 
 
-@pytest.fixture
-def visit(browser: Browser, shown: Shown) -> Iterator[Callable[..., Page]]:
-    """Opens an address of the dashboard as somebody new; nothing that a page does wrong goes unseen."""
-    contexts, mistakes = [], []
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Pages share the browser's cache; Streamlit has a session for each."""
+    opened = browser.new_context(viewport={"width": 1360, "height": 900})
+    opened.set_default_timeout(PATIENCE_MS)
+    yield opened
+    opened.close()
 
-    def open_page(path: str = "/", **options: object) -> Page:
-        context = browser.new_context(viewport={"width": 1360, "height": 900}, **options)  # type: ignore[arg-type]
-        contexts.append(context)
+
+@pytest.fixture
+def visit(context: BrowserContext, shown: Shown) -> Iterator[Callable[..., Page]]:
+    """Opens an address of the dashboard as somebody new; nothing that a page does wrong goes unseen."""
+    pages, mistakes = [], []
+
+    def open_page(path: str = "/", scheme: Literal["light", "dark"] = "light") -> Page:
         page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
+        page.emulate_media(color_scheme=scheme)
+        pages.append(page)
         page.on("pageerror", lambda error: mistakes.append(str(error)))
         page.on("dialog", lambda dialog: mistakes.append(dialog.message))
         page.goto(shown.url + path)
@@ -115,10 +124,11 @@ def visit(browser: Browser, shown: Shown) -> Iterator[Callable[..., Page]]:
         return page
 
     yield open_page
-    for context in contexts:
-        for page in context.pages:
-            assert not page.get_by_test_id("stException").count(), page.get_by_test_id("stException").all_inner_texts()
-        context.close()
+    for page in pages:
+        exceptions = page.get_by_test_id("stException")
+        if exceptions.count():
+            mistakes += exceptions.all_inner_texts()
+        page.close()
     assert not mistakes
 
 
