@@ -15,8 +15,11 @@ from infra.settings import get_settings
 
 OUT = Path(__file__).parents[1] / "docs" / "screenshots"
 _WIDTH, _PHONE = 1280, 390
-# Long enough for every question of a page to be answered, on a busy machine too.
-_SETTLE_MS = 8_000
+_PATIENCE_MS = 120_000
+# Long enough for a chart to be drawn again after its page has changed.
+_DRAWN_MS = 2_000
+_ANSWERED = """() => !document.querySelector('[data-testid=stSkeleton]')
+    && !/^(Counting|Watching|Looking)\\b.*…$/m.test(document.body.innerText)"""
 
 
 def main() -> None:
@@ -40,22 +43,27 @@ def main() -> None:
         shots += [("live-dark", "/", "dark", _WIDTH), ("live-phone", "/", "light", _PHONE)]
         for name, path, scheme, width in shots:
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+            page.set_default_timeout(_PATIENCE_MS)
             page.goto(f"{settings.dashboard_url}{path}")
             _settle(page, name)
             height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-            page.set_viewport_size({"width": width, "height": min(int(height), 2_000)})
-            page.wait_for_timeout(1_000)
+            page.set_viewport_size({"width": width, "height": min(int(height), 2_400)})
+            page.wait_for_timeout(_DRAWN_MS)
+            page.wait_for_function(_ANSWERED)
             page.screenshot(path=OUT / f"{name}.png")
             page.close()
         browser.close()
 
 
 def _settle(page: Page, name: str) -> None:
+    """Wait until every question of the page is answered and drawn."""
     page.get_by_role("heading", level=1).wait_for()
     if name == "sql":
         page.get_by_role("button", name="Run").click()
-    page.wait_for_timeout(_SETTLE_MS)
-    page.get_by_text("Counting …").first.wait_for(state="hidden")
+        page.get_by_role("button", name="Download CSV").wait_for()
+    page.wait_for_timeout(_DRAWN_MS)
+    page.wait_for_function(_ANSWERED)
+    page.wait_for_timeout(_DRAWN_MS)
 
 
 if __name__ == "__main__":
