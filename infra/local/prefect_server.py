@@ -105,7 +105,7 @@ def deploy(api_url: str, home: Path, *, own_server: bool) -> bool:
     done = home / "prefect" / "deployed"
     done.parent.mkdir(parents=True, exist_ok=True)
     content = _fingerprint(api_url if not own_server else "")
-    if done.exists() and done.read_text() == content:
+    if done.exists() and done.read_text() == content and _has_deployments(api_url):
         return False
     try:
         result = run(
@@ -124,6 +124,11 @@ def deploy(api_url: str, home: Path, *, own_server: bool) -> bool:
         )
     done.write_text(content)
     return True
+
+
+def _has_deployments(api_url: str) -> bool:
+    """Whether there are any: a teardown removes them."""
+    return PrefectApi(api_url).post("/deployments/count", {"work_pools": {"name": {"any_": [POOL]}}}) > 0
 
 
 def client_env(api_url: str, home: Path, *, own_server: bool) -> dict[str, str]:

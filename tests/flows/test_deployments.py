@@ -213,13 +213,21 @@ def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(
     assert api.get(f"/flow_runs/{second}")["state_type"] == "CANCELLED"
 
 
+def test_scoring_that_cannot_begin_is_told_and_not_tried_again(api: PrefectApi, deployment, tmp_path: Path):
+    (tmp_path / "model.onnx").write_text("not a model")
+    run = ended(api, deployment("score/local", model=str(tmp_path / "model.onnx")))
+    # Crashed and Failed are what the automation starts again.
+    assert run["state_type"] == "CANCELLED"
+    assert "model.onnx is not a valid ONNX model" in run["state"]["message"]
+
+
 def test_a_foreign_topic_is_not_torn_down(api: PrefectApi, deployment):
     refused = ended(api, deployment("teardown/local", topics=["Payroll"]))
     assert refused["state_type"] == "FAILED"
     assert "not topics of this pipeline, so not deleted: Payroll" in refused["state"]["message"]
 
 
-def test_teardown_leaves_nothing(up: Settings, api: PrefectApi, deployment):
+def test_teardown_leaves_nothing_and_up_brings_it_back(up: Settings, api: PrefectApi, deployment, command):
     run = ended(api, deployment("teardown/local", topics=["Predictions"], deployments=True))
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     assert "Nothing is left." in artifact(api, "teardown")
@@ -233,3 +241,5 @@ def test_teardown_leaves_nothing(up: Settings, api: PrefectApi, deployment):
     assert "Predictions" not in partitions(up.kafka)
     assert "Transactions" in partitions(up.kafka)
     assert api.post("/deployments/filter", {}) == []
+    command("cli.main", "up")
+    assert len(api.post("/deployments/filter", {})) == 6
