@@ -34,7 +34,7 @@ def main() -> None:
     views = {"live": "/"} | {name: f"/{name}" for name in ("explore", "cases", "model", "sql", "operations")}
     if rows:
         views["case"] = f"/cases?case={rows[0].get_object_with_index(0)}"
-    browser_path = os.environ.get("FRAUDFLOW_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    browser_path = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("google-chrome")
     OUT.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []

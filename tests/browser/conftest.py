@@ -31,7 +31,7 @@ _ARGUMENTS = [
 
 def chromium_path() -> str | None:
     """The browser that the environment names, or one on the PATH; None leaves it to Playwright."""
-    named = os.environ.get("FRAUDFLOW_CHROMIUM")
+    named = os.environ.get("CHROMIUM_PATH")
     return named or next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 
 
@@ -49,7 +49,7 @@ def browser() -> Iterator[Browser]:
             opened = launch(playwright.chromium)
         except Error as error:
             told = (
-                "no Chromium: install one (Debian: apt install chromium), name yours in FRAUDFLOW_CHROMIUM, or run "
+                "no Chromium: install one (Debian: apt install chromium), name yours in CHROMIUM_PATH, or run "
                 f"`.venv/bin/playwright install chromium`. {error}"
             )
             if os.environ.get("CI"):
