@@ -1,6 +1,7 @@
 """`fraudflow`: the local stack and the main job, from a terminal."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +30,7 @@ console = Console(stderr=True, highlight=False)
 def up(
     members: Annotated[int, typer.Option(min=1, max=5, help="Hazelcast members.")] = 1,
 ) -> None:
-    """Start what is not running of the local stack: Kafka, Hazelcast, Prefect server and worker, deployments."""
+    """Start what is not running of the local stack: Kafka, Hazelcast, Prefect, deployments, dashboard."""
     from infra.local import stack
 
     stack.up(get_settings(), members=members, progress=_progress)
@@ -74,6 +75,28 @@ def status() -> None:
     for service in status_of(get_settings()):
         table.add_row(service.name, service.state, service.address or "", str(service.pid or ""), service.detail or "")
     Console().print(table)
+
+
+@app.command()
+def dashboard(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="In place of the settings' one.")] = None,
+) -> None:
+    """Serve the dashboard in this terminal, for the Kafka and the Hazelcast of the settings.
+
+    `fraudflow up` starts one too. Whoever listens on more than 127.0.0.1 (FRAUDFLOW_DASHBOARD__ADDRESS) should ask
+    people to log in (FRAUDFLOW_DASHBOARD__SECRETS).
+    """
+    from infra.errors import TerminalError
+    from infra.local import dashboard_server
+    from infra.local.registry import home_of
+
+    settings = get_settings()
+    if not dashboard_server.installed():
+        raise TerminalError("the dashboard is not installed: install fraudflow with its extra `dashboard`")
+    if settings.dashboard.address not in {"127.0.0.1", "localhost"} and settings.dashboard.secrets is None:
+        console.print("warning: anyone who can reach this address can read it: no login is set up", style="yellow")
+    command = [sys.executable, *dashboard_server.arguments(settings.dashboard, port or settings.local.dashboard_port)]
+    os.execve(command[0], command, dashboard_server.environment(home_of(settings)))  # noqa: S606
 
 
 @app.command()
@@ -130,6 +153,7 @@ def _show(summary: dict) -> None:
         "latency": f"p50 {latency['p50']} ms, p99 {latency['p99']} ms, from Kafka to committed",
         "whole pipeline": f"{summary['total_seconds']} s",
         "Prefect UI": summary["prefect_ui_url"],
+        "dashboard": summary["dashboard_url"] or "not running",
         "this run": summary["run_url"],
     }
     out = Console(highlight=False)

@@ -43,7 +43,7 @@ def run_pipeline(parameters: dict[str, Any], progress: Callable[[str], None]) ->
                 type=ArtifactFilterType(any_=[SUMMARY_TYPE]),
             )
         )
-    addresses = {"prefect_ui_url": _ui_url(), "dashboard_url": None, "run_url": url}
+    addresses = {"prefect_ui_url": _ui_url(), "dashboard_url": get_settings().dashboard_url, "run_url": url}
     return json.loads(str(artifacts[0].data)) | addresses
 
 

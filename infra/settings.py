@@ -79,7 +79,9 @@ class HazelcastSettings(BaseModel):
 class ProjectionSettings(BaseModel):
     """What of `Predictions` is kept in Hazelcast for people to query."""
 
-    max_entries: int = Field(default=1_000_000, ge=1_000, description="newest predictions kept, per member")
+    max_entries: int = Field(
+        default=500_000, ge=1_000, description="newest predictions kept, per member; a million took 2.9 GB of heap"
+    )
     ttl_seconds: int = Field(default=0, ge=0, description="0: kept until max_entries pushes them out")
 
 
@@ -101,6 +103,28 @@ class ScoringSettings(BaseModel):
     feature_poll_seconds: float = Field(default=2, gt=0, description="how often the feature manifest is looked at")
 
 
+class DashboardSettings(BaseModel):
+    """What people look at."""
+
+    address: str = Field(default="127.0.0.1", description="the interface to listen on")
+    secrets: Path | None = Field(
+        default=None, description="Streamlit's secrets.toml with a section [auth]: everyone then logs in through OIDC"
+    )
+    time_zone: str = Field(default="UTC", description="IANA name of the zone that times of the system are shown in")
+    currency: str = Field(default="$", description="stands before amounts")
+    query_seconds: float = Field(default=20, gt=0, description="a query that takes longer is given up")
+    playground: bool = Field(default=True, description="whether people may write SQL of their own")
+    playground_rows: int = Field(default=1_000, ge=1, le=100_000, description="of an answer to SQL of their own")
+    claim_minutes: float = Field(
+        default=15, gt=0, description="a case goes back to the queue after that long without a verdict"
+    )
+    link_key: SecretStr = Field(
+        default=SecretStr("fraudflow-demo-link-key-change-me"), description="signs the links that customers answer by"
+    )
+    link_hours: float = Field(default=48, gt=0, description="how long a customer's link can be used")
+    metrics_port: int | None = Field(default=None, description="serve Prometheus metrics here, on the same address")
+
+
 class LocalSettings(BaseModel):
     """The stack on this machine. A port of 0 means any free one."""
 
@@ -109,6 +133,7 @@ class LocalSettings(BaseModel):
     kafka_port: int = Field(default=9092, ge=0, le=65_535)
     hazelcast_port: int = Field(default=5701, ge=0, le=65_530, description="of the first member; the others follow")
     prefect_port: int = Field(default=4200, ge=0, le=65_535)
+    dashboard_port: int = Field(default=8501, ge=0, le=65_535)
     members: int = Field(default=1, ge=1, le=5)
     kafka_heap: str = "512m"
     hazelcast_heap: str = "2g"
@@ -127,10 +152,12 @@ class Settings(BaseSettings):
     projection: ProjectionSettings = ProjectionSettings()
     scoring: ScoringSettings = ScoringSettings()
     local: LocalSettings = LocalSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     prefect_api_url: str | None = Field(
         default=None, description="a Prefect server of your own; left out: the local one"
     )
     prefect_ui_url: str | None = None
+    dashboard_url: str | None = Field(default=None, description="where people reach it; customers' links begin with it")
 
     @classmethod
     def settings_customise_sources(

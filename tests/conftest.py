@@ -40,7 +40,8 @@ def reference() -> Path:
 @contextmanager
 def running(home: Path, services: Collection[str], **changes: object) -> Iterator[Settings]:
     """A stack of these services in `home`; when the run ends or is killed, so does the stack."""
-    settings = Settings(local=LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0), **changes)
+    free_ports = LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0, dashboard_port=0)
+    settings = Settings(local=free_ports, **changes)
     with guarded(home):
         stack.up(settings, services=services)
         yield stack.with_addresses(settings)

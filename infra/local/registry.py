@@ -11,7 +11,7 @@ from infra.local import processes
 from infra.local.processes import Started
 from infra.settings import STACK_FILE, Settings, read_stack_file
 
-KAFKA, HAZELCAST, PREFECT, WORKER = "kafka", "hazelcast", "prefect", "worker"
+KAFKA, HAZELCAST, PREFECT, WORKER, DASHBOARD = "kafka", "hazelcast", "prefect", "worker", "dashboard"
 
 
 def home_of(settings: Settings) -> Path:

@@ -1,4 +1,4 @@
-"""The local stack: Kafka, Hazelcast, Prefect's server and its worker, as processes of this machine.
+"""The local stack: Kafka, Hazelcast, Prefect's server and its worker, the dashboard, as processes of this machine.
 
 `up` brings up what is not there, `down` leaves nothing behind. A Kafka, Hazelcast or Prefect
 that the settings name is used instead, and nothing is started for it. `with_addresses` adds the addresses of
@@ -18,19 +18,19 @@ import psutil
 
 from infra import hazelcast, kafka
 from infra.errors import TransientError
-from infra.local import hazelcast_server, kafka_server, prefect_server, processes, runs
+from infra.local import dashboard_server, hazelcast_server, kafka_server, prefect_server, processes, runs
 from infra.local.processes import Started
-from infra.local.registry import HAZELCAST, KAFKA, PREFECT, WORKER, Registry, api_url, home_of
+from infra.local.registry import DASHBOARD, HAZELCAST, KAFKA, PREFECT, WORKER, Registry, api_url, home_of
 from infra.local.rest import PrefectApi
 from infra.settings import Settings
 
-SERVICES = (KAFKA, HAZELCAST, PREFECT, WORKER)
+SERVICES = (KAFKA, HAZELCAST, PREFECT, WORKER, DASHBOARD)
 
 # Each is ready within 12 s on two idle cores. This is for a machine that does much else.
 _START_SECONDS = 120.0
 # Longer than any `up` takes that has nothing to download.
 _LOCK_SECONDS = 300.0
-_STOP_SECONDS = {KAFKA: 20.0, HAZELCAST: 10.0, PREFECT: 5.0, WORKER: 15.0}
+_STOP_SECONDS = {KAFKA: 20.0, HAZELCAST: 10.0, PREFECT: 5.0, WORKER: 15.0, DASHBOARD: 5.0}
 # A flow is given what Prefect gives it to drain.
 _DRAIN_SECONDS = 30.0
 
@@ -46,6 +46,7 @@ def with_addresses(settings: Settings) -> Settings:
     copy.hazelcast.members = copy.hazelcast.members or members
     copy.prefect_api_url = copy.prefect_api_url or found.get("prefect_api_url")
     copy.prefect_ui_url = copy.prefect_ui_url or found.get("prefect_ui_url")
+    copy.dashboard_url = copy.dashboard_url or found.get("dashboard_url")
     return copy
 
 
@@ -103,9 +104,9 @@ class _Up:
         }
         wanted = self._services | ({PREFECT} if WORKER in self._services else set())
         self._together([step for name, step in steps.items() if name in wanted])
-        if WORKER in wanted:
-            # After the others: a run may be waiting in the queue, and finds their addresses in stack.json.
-            self._flows()
+        # After the others, whose addresses they find in stack.json: a run may be waiting in the queue.
+        later = {WORKER: self._flows, DASHBOARD: self._dashboard}
+        self._together([step for name, step in later.items() if name in wanted])
 
     def _together(self, steps: Sequence[Callable[[], None]]) -> None:
         with ThreadPoolExecutor(len(steps) or 1, thread_name_prefix="up") as pool:
@@ -241,6 +242,27 @@ class _Up:
 
         self._together([deployments, start_worker])
 
+    def _dashboard(self) -> None:
+        began = time.monotonic()
+        if not dashboard_server.installed():
+            self._progress("No dashboard: the extra `dashboard` is not installed")
+            return
+        started = self._registry.alive(DASHBOARD)
+        if started and _patiently(lambda at=started.address: dashboard_server.answers(at)):
+            self._progress(f"Dashboard is up at {dashboard_server.url(started.address)}")
+        else:
+            if started:
+                self._stop_silent(started, DASHBOARD)
+            last = self._registry.started(DASHBOARD)
+            started = self._registry.add(
+                dashboard_server.start(self._settings, self._home, previous=last and last.address)
+            )
+            address = started.address
+            self._ready(started, lambda: dashboard_server.answers(address))
+            took = time.monotonic() - began
+            self._progress(f"Dashboard ready at {dashboard_server.url(started.address)} ({took:.1f} s)")
+        self._registry.publish(dashboard_url=dashboard_server.url(started.address))
+
     def _external_kafka(self) -> None:
         kafka.partitions(self._settings.kafka)
         self._progress(f"Kafka at {self._settings.kafka.bootstrap_servers} is used, as the settings say")
@@ -283,6 +305,7 @@ def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
     if api and worker:
         # From inside a flow, this very run goes on: it is what takes the stack down.
         runs.cancel_all(api, home, shared=not own_server, but=os.environ.get("PREFECT__FLOW_RUN_ID"), progress=progress)
+    stop(DASHBOARD, [DASHBOARD])
     stop(WORKER, [WORKER])
     flows = _orphans(registry, home)
     if flows:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from infra import hazelcast, kafka
 from infra.errors import FraudflowError
-from infra.local import hazelcast_server, kafka_server, prefect_server, processes
+from infra.local import dashboard_server, hazelcast_server, kafka_server, prefect_server, processes
 from infra.local.processes import Started
-from infra.local.registry import HAZELCAST, KAFKA, PREFECT, WORKER, Registry, api_url, home_of
+from infra.local.registry import DASHBOARD, HAZELCAST, KAFKA, PREFECT, WORKER, Registry, api_url, home_of
 from infra.local.rest import PrefectApi
 from infra.settings import Settings
 
@@ -35,6 +35,7 @@ def status_of(settings: Settings) -> list[ServiceStatus]:
         *_status_kafka(settings, home, registry),
         *_status_hazelcast(settings, home, registry),
         *_status_prefect(settings, home, registry),
+        _local(registry, home, DASHBOARD, lambda started: dashboard_server.answers(started.address)),
     ]
 
 

@@ -1,0 +1,43 @@
+"""The Streamlit app: `fraudflow dashboard`, or `streamlit run dashboard/app.py`."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import metrics
+from dashboard.services import services
+from dashboard.views import answer, cases, explore, live, model, operations, sql
+
+_FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    """One run of the page that is open."""
+    st.set_page_config(page_title="fraudflow", page_icon=":material/radar:", layout="wide")
+    st.logo(str(_FOLDER / "logo.svg"), size="large")
+    st.html(_FOLDER / "style.css")
+    pages = [
+        st.Page(live.page, title="Live", icon=":material/monitoring:", url_path="live", default=True),
+        st.Page(explore.page, title="Explore", icon=":material/travel_explore:", url_path="explore"),
+        st.Page(cases.page, title="Cases", icon=":material/fact_check:", url_path="cases"),
+        st.Page(model.page, title="Model", icon=":material/model_training:", url_path="model"),
+        st.Page(sql.page, title="SQL", icon=":material/database:", url_path="sql"),
+        st.Page(operations.page, title="Operations", icon=":material/lan:", url_path="operations"),
+    ]
+    customer = st.Page(answer.page, title="Was this you?", url_path="answer", visibility="hidden")
+    chosen = st.navigation([*pages, customer], position="top")
+    shared = services()
+    if chosen == customer:
+        # A customer has no login here: the link is what lets them in, to this one page.
+        chosen.run()
+        return
+    metrics.serve(shared)
+    if shared.settings.dashboard.secrets is not None and not st.user.is_logged_in:
+        st.title("fraudflow")
+        st.write("Card transactions and people's names are behind this door.")
+        st.button("Log in", type="primary", on_click=st.login, icon=":material/login:")
+        return
+    chosen.run()
+
+
+main()

@@ -1,0 +1,72 @@
+"""What stands around every page: how the systems are, and how old the numbers."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import streamlit as st
+
+from dashboard import show
+from dashboard.answers import Answer
+from dashboard.services import services
+from dashboard.state import State
+
+REFRESH = "2s"
+SCORE_COLUMN = st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.2f", width="small")
+
+
+@st.fragment(run_every=REFRESH)
+def systems() -> None:
+    """Say which systems answer and which are away, since when; by itself, every two seconds."""
+    shared = services()
+    zone = shared.settings.dashboard.time_zone
+    states = (shared.cluster.watched.state, shared.stream.watched.state)
+    # One element in each case, so that nothing below jumps when a system goes or comes back.
+    if all(state.up for state in states):
+        names = " · ".join(f":green[●] {state.name} up" for state in states)
+        st.caption(f"{names} · {show.clock(datetime.now(UTC), zone)}", text_alignment="right")
+    else:
+        away = [state for state in states if not state.up]
+        st.error("  \n".join(_away(state, zone) for state in away), icon=":material/cloud_off:")
+
+
+def _away(state: State, zone: str) -> str:
+    since = (
+        f"since {show.clock(state.since, zone)} ({show.duration((datetime.now(UTC) - state.since).total_seconds())})"
+    )
+    return (
+        f"**{state.name} is away** {since}: {show.markdown(state.detail)}. "
+        "What you see is the newest that was known; it goes on by itself when it is back."
+    )
+
+
+def freshness(answers: Iterable[Answer], zone: str) -> None:
+    """One line: how old the numbers are, and whether newer ones could not be had."""
+    answers = list(answers)
+    moments = [answer.as_of for answer in answers if answer.as_of]
+    errors = {answer.error for answer in answers if answer.error}
+    if errors:
+        oldest = f"as of {show.clock(min(moments), zone)}" if moments else "not here yet"
+        st.caption(f":orange[▲ Stale]: {oldest}. {show.markdown('; '.join(sorted(errors)))}")
+    elif not moments:
+        st.caption("Counting in the cluster …")
+    else:
+        st.caption(f"Counted in the cluster {show.ago(min(moments))}, {show.clock(min(moments), zone)}")
+
+
+def nothing_yet(answer: Answer) -> bool:
+    """Whether there is no answer; says why in its place."""
+    if answer.frame is not None and answer.frame.height:
+        return False
+    if answer.frame is not None:
+        st.info("Nothing here yet: no predictions match.", icon=":material/inbox:")
+    elif answer.error:
+        st.info("No answer from Hazelcast yet.", icon=":material/cloud_off:")
+    else:
+        st.caption("Counting …")
+    return True
+
+
+def case_link(number: object) -> str:
+    """The address of a case, on this server."""
+    return f"/cases?case={quote(str(number), safe='')}"

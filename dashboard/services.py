@@ -1,0 +1,40 @@
+"""What all sessions of this process share: the connections and the memory of answers."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from dashboard.answers import Answers
+from dashboard.cluster import Cluster
+from dashboard.desk import Desk
+from dashboard.playground import Playground
+from dashboard.stream import Stream
+from infra.settings import Settings, get_settings
+
+
+@dataclass(frozen=True, eq=False)
+class Services:
+    """Made once, at the first visit."""
+
+    settings: Settings
+    cluster: Cluster
+    answers: Answers
+    stream: Stream
+    desk: Desk
+    playground: Playground
+
+
+@st.cache_resource(show_spinner=False)
+def services() -> Services:
+    """The shared services."""
+    settings = get_settings()
+    cluster = Cluster(settings.hazelcast, settings.dashboard.query_seconds)
+    stream = Stream(settings)
+    return Services(
+        settings,
+        cluster,
+        Answers(cluster),
+        stream,
+        Desk(settings, cluster, stream),
+        Playground(cluster, settings.dashboard.playground_rows),
+    )

@@ -1,0 +1,203 @@
+"""Kafka as the dashboard sees it: how fast it flows, what is newest, what people have said.
+
+Two threads for the whole process: one follows the alerts and the labels as they come, the other looks every two
+seconds how far the topics and the scorers are, and at the newest predictions, for their latency and age.
+"""
+
+import logging
+import statistics
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from dashboard.state import Watched
+from infra.errors import FraudflowError, TransientError
+from infra.kafka import GroupReader, client_config, explained, partitions
+from infra.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PROBE_SECONDS = 2.0
+_RETRY_SECONDS = 2.0
+_TIMEOUT_SECONDS = 5.0
+_ALERTS, _LABELS, _SAMPLES = 200, 200_000, 450
+# Newest predictions of each partition that a look at the latency takes in.
+_TAIL = 200
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at the stream."""
+
+    at: datetime
+    arrived: int
+    """Transactions in the topic."""
+    scored: int
+    """Predictions in the topic, those before its retention left out; transaction markers included."""
+    per_second: float
+    lag: int
+    """Transactions that are not scored yet."""
+    p50_ms: float | None
+    p99_ms: float | None
+    newest: datetime | None
+    """When the newest prediction reached Kafka."""
+
+
+class Stream:
+    """What flows, now and in the last minutes."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self.watched = Watched("Kafka")
+        self.samples: deque[Sample] = deque(maxlen=_SAMPLES)
+        self._alerts: deque[dict[str, Any]] = deque(maxlen=_ALERTS)
+        self._labels: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+        for work in (self._follow, self._probe):
+            threading.Thread(target=self._for_ever, args=(work,), name=f"kafka{work.__name__}", daemon=True).start()
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """The newest alerts, the newest first."""
+        with self._lock:
+            return list(reversed(self._alerts))
+
+    def labels(self) -> dict[str, dict[str, Any]]:
+        """The newest label of each transaction, by its number."""
+        with self._lock:
+            return dict(self._labels)
+
+    def _for_ever(self, work: Any) -> None:
+        while True:
+            try:
+                work()
+            except FraudflowError as error:
+                self.watched.away(error)
+            except KafkaException as error:
+                self.watched.away(explained(error, "Kafka does not answer"))
+            except Exception:  # a thread that ends would leave the pages old without a word
+                logger.exception("the watch over Kafka failed")
+                self.watched.away("the dashboard made a mistake; its log says more")
+            time.sleep(_RETRY_SECONDS)
+
+    def _follow(self) -> None:
+        """Read the labels from their beginning and the alerts from a little before their end, for ever."""
+        topics = self._settings.kafka.topics
+        consumer = self._consumer()
+        try:
+            present = partitions(self._settings.kafka)
+            starts = [TopicPartition(topics.labels, p, 0) for p in range(present.get(topics.labels, 0))]
+            for p in range(present.get(topics.alerts, 0)):
+                low, high = consumer.get_watermark_offsets(TopicPartition(topics.alerts, p), timeout=_TIMEOUT_SECONDS)
+                starts.append(TopicPartition(topics.alerts, p, max(low, high - _ALERTS)))
+            if not starts:
+                raise TransientError("the topics do not exist yet: run the deployment `provision`")
+            consumer.assign(starts)
+            while True:
+                for message in consumer.consume(500, timeout=0.5):
+                    self._take(message)
+        finally:
+            consumer.close()
+
+    def _take(self, message: Message) -> None:
+        error = message.error()
+        if error is not None:
+            if error.code() in {KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
+                return
+            raise KafkaException(error)
+        record = _decoded(message)
+        if record is None or not record.get("transaction_number"):
+            return
+        with self._lock:
+            if message.topic() == self._settings.kafka.topics.alerts:
+                self._alerts.append(record | {"arrived": message.timestamp()[1]})
+            else:
+                self._labels[record["transaction_number"]] = record
+                self._labels.move_to_end(record["transaction_number"])
+                while len(self._labels) > _LABELS:
+                    self._labels.popitem(last=False)
+
+    def _probe(self) -> None:
+        kafka = self._settings.kafka
+        group = GroupReader(kafka, self._settings.scoring.group_id, kafka.topics.transactions)
+        consumer = self._consumer()
+        before: tuple[float, int] | None = None
+        tail: tuple[float | None, float | None, datetime | None] = (None, None, None)
+        try:
+            while True:
+                at = time.monotonic()
+                ends = self._ends(consumer, kafka.topics.predictions)
+                scored = sum(high - low for low, high in ends.values())
+                arrived = sum(high - low for low, high in self._ends(consumer, kafka.topics.transactions).values())
+                if before is None or before[1] != scored:
+                    tail = self._newest(consumer, ends)
+                rate = (scored - before[1]) / (at - before[0]) if before else 0.0
+                self.samples.append(Sample(datetime.now(UTC), arrived, scored, max(rate, 0.0), group.lag(), *tail))
+                self.watched.up()
+                before = (at, scored)
+                time.sleep(PROBE_SECONDS)
+        finally:
+            consumer.close()
+            group.close()
+
+    @staticmethod
+    def _ends(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
+        metadata = consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
+        if metadata.error is not None:
+            return {}
+        return {
+            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=_TIMEOUT_SECONDS)
+            for p in metadata.partitions
+        }
+
+    def _newest(
+        self, consumer: Consumer, ends: dict[int, tuple[int, int]]
+    ) -> tuple[float | None, float | None, datetime | None]:
+        """p50 and p99 of the newest predictions' time in the scorer, ms, and when the newest one arrived."""
+        topic = self._settings.kafka.topics.predictions
+        starts = [TopicPartition(topic, p, max(low, high - _TAIL)) for p, (low, high) in ends.items() if high > low]
+        if not starts:
+            return None, None, None
+        consumer.assign(starts)
+        open_ends, times, newest, deadline = len(starts), [], 0, time.monotonic() + _TIMEOUT_SECONDS
+        while open_ends and time.monotonic() < deadline:
+            for message in consumer.consume(len(starts) * _TAIL, timeout=0.2):
+                error = message.error()
+                if error is not None:
+                    open_ends -= error.code() == KafkaError._PARTITION_EOF
+                    continue
+                newest = max(newest, message.timestamp()[1])
+                taken = (_decoded(message) or {}).get("transaction_processing_total_time")
+                if isinstance(taken, int | float):
+                    times.append(taken / 1e6)
+        consumer.unassign()
+        if not times:
+            return None, None, None
+        cuts = statistics.quantiles(times, n=100) if len(times) > 1 else [times[0]] * 99
+        return cuts[49], cuts[98], datetime.fromtimestamp(newest / 1000, UTC)
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
+            client_config(self._settings.kafka)
+            | {
+                "group.id": "fraudflow-dashboard",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "log_level": 0,
+            }
+        )
+
+
+def _decoded(message: Message) -> dict[str, Any] | None:
+    try:
+        record = orjson.loads(message.value() or b"")
+    except orjson.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) else None

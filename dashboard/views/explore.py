@@ -1,0 +1,219 @@
+"""Explore: where suspected fraud gathers; every choice is in the address, so that a view can be sent to a colleague."""
+
+from dataclasses import fields
+
+import polars as pl
+import streamlit as st
+
+from dashboard import charts, frame, queries, show
+from dashboard.queries import AMOUNT_EDGES, DIMENSIONS, Filters
+from dashboard.services import Services, services
+from dashboard.tally import by, sums
+
+_TOP = 15
+_MAP_ROWS = 300
+_LABELS = DIMENSIONS | {"transaction_weekday_code": "Weekday", "transaction_hour_code": "Hour"}
+_FIXED: dict[str, list] = {
+    "transaction_weekday_code": list(range(7)),
+    "transaction_hour_code": list(range(24)),
+}
+
+
+def page() -> None:
+    """Draw it."""
+    shared = services()
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        st.title("Explore")
+    with right:
+        frame.systems()
+    threshold, filters = _choices(shared)
+    _headline(shared, threshold, filters)
+    st.subheader("Suspected fraud by")
+    dimension = st.segmented_control(
+        "By", list(DIMENSIONS), default="category", format_func=DIMENSIONS.__getitem__, key="by",
+        bind="query-params", label_visibility="collapsed", required=True,
+    )  # fmt: skip
+    _breakdown(shared, threshold, filters, dimension or "category")
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _week(shared, threshold, filters)
+    with right:
+        _days(shared, threshold, filters)
+    _map(shared, threshold, filters)
+    _distributions(shared, threshold, filters)
+
+
+def _choices(shared: Services) -> tuple[float, Filters]:
+    with st.container(border=True):
+        columns = st.columns(4)
+        chosen = {}
+        known = _known(shared)
+        for at, column in enumerate(field.name for field in fields(Filters)):
+            with columns[at % 4]:
+                values = st.multiselect(
+                    _LABELS[column], _options(column, known), key=column, bind="query-params",
+                    placeholder="All", accept_new_options=column not in _FIXED,
+                    format_func=show.WEEKDAYS.__getitem__ if column == "transaction_weekday_code" else str,
+                )  # fmt: skip
+                chosen[column] = tuple(values)
+        left, right = st.columns([5, 1], vertical_alignment="bottom")
+        with left:
+            threshold = st.slider(
+                "Suspected from this score on", 0.05, 1.0, shared.settings.scoring.alert_threshold, 0.05,
+                key="threshold", bind="query-params",
+            )  # fmt: skip
+        with right:
+            st.button("Clear filters", icon=":material/filter_alt_off:", on_click=_clear, width="stretch")
+    return threshold, Filters(**chosen)
+
+
+def _known(shared: Services) -> dict[str, set]:
+    """The values of each dimension that occur, as far as they are counted."""
+    questions = [queries.breakdown(column, Filters()) for column in DIMENSIONS]
+    answers = shared.answers.ask(*questions, fresh_seconds=60, wait_seconds=2)
+    return {
+        column: set() if answer.frame is None else set(answer.frame["name"].drop_nulls())
+        for column, answer in zip(DIMENSIONS, answers, strict=True)
+    }
+
+
+def _options(column: str, known: dict[str, set]) -> list:
+    """The values that people can choose: those that occur, and those that are chosen."""
+    if column in _FIXED:
+        return _FIXED[column]
+    return sorted(known[column] | set(st.session_state.get(column, ())) | set(st.query_params.get_all(column)))
+
+
+def _clear() -> None:
+    for field in fields(Filters):
+        st.session_state[field.name] = []
+
+
+@st.fragment(run_every="5s")
+def _headline(shared: Services, threshold: float, filters: Filters) -> None:
+    (answer,) = shared.answers.ask(queries.profile(filters))
+    totals, suspected = sums(answer.frame, threshold)
+    currency = shared.settings.dashboard.currency
+    boxes = st.columns(4)
+    boxes[0].metric("Transactions", show.count(totals[0]), border=True)
+    boxes[1].metric("Amount", show.money(totals[1], currency), border=True)
+    boxes[2].metric("Suspected", show.count(suspected[0]), border=True)
+    boxes[3].metric("Suspected amount", show.money(suspected[1], currency), border=True)
+    frame.freshness([answer], shared.settings.dashboard.time_zone)
+
+
+@st.fragment(run_every="5s")
+def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: str) -> None:
+    (answer,) = shared.answers.ask(queries.breakdown(dimension, filters))
+    if frame.nothing_yet(answer):
+        return
+    assert answer.frame is not None  # noqa: S101 - nothing_yet looked
+    ranked = by(answer.frame.drop_nulls("name"), threshold, "name").filter(pl.col("suspected") > 0)
+    top = ranked.sort("suspected_amount", "name", descending=[True, False]).head(_TOP)
+    if not top.height:
+        st.info("Nothing is suspected here at this threshold.", icon=":material/verified:")
+        return
+    picked = st.plotly_chart(
+        charts.ranking(top, shared.settings.dashboard.currency), key=f"ranking-{dimension}", on_select="rerun",
+        selection_mode="points", config=charts.CONFIG,
+        alt=f"Suspected amount by {DIMENSIONS[dimension].lower()}, the largest first",
+    )  # fmt: skip
+    st.caption(
+        f"Suspected amount · number · share of the transactions. The {top.height} largest of {ranked.height:,}. "
+        "Click a bar to look only at it."
+    )
+    points = picked["selection"]["points"]
+    if points:
+        name = top["name"][top.height - 1 - points[0]["point_index"]]
+        st.button(
+            f"Look only at {show.markdown(name)}", icon=":material/filter_alt:", type="primary",
+            on_click=_look_only_at, args=(dimension, name), key="drill",
+        )  # fmt: skip
+
+
+def _look_only_at(dimension: str, name: str) -> None:
+    st.session_state[dimension] = [name]
+
+
+@st.fragment(run_every="5s")
+def _week(shared: Services, threshold: float, filters: Filters) -> None:
+    st.subheader("Hour and weekday")
+    (answer,) = shared.answers.ask(queries.week(filters))
+    if frame.nothing_yet(answer):
+        return
+    assert answer.frame is not None  # noqa: S101 - nothing_yet looked
+    grid = by(answer.frame.drop_nulls(["weekday", "hour"]), threshold, "weekday", "hour").sort("weekday", "hour")
+    st.plotly_chart(
+        charts.week(grid), key="week", config=charts.CONFIG, alt="Suspected transactions by hour and weekday"
+    )
+
+
+@st.fragment(run_every="5s")
+def _days(shared: Services, threshold: float, filters: Filters) -> None:
+    st.subheader("Day by day")
+    (answer,) = shared.answers.ask(queries.profile(filters))
+    if frame.nothing_yet(answer):
+        return
+    assert answer.frame is not None  # noqa: S101 - nothing_yet looked
+    per_day = by(answer.frame, threshold, "day").sort("day")
+    st.plotly_chart(
+        charts.days(per_day, shared.settings.dashboard.currency), key="days", config=charts.CONFIG,
+        alt="Suspected transactions and their amount, by day",
+    )  # fmt: skip
+
+
+@st.fragment(run_every="5s")
+def _map(shared: Services, threshold: float, filters: Filters) -> None:
+    settings = shared.settings.dashboard
+    st.subheader("Merchants, homes and the way between")
+    (answer,) = shared.answers.ask(queries.suspects(threshold, filters, _MAP_ROWS))
+    if frame.nothing_yet(answer):
+        return
+    assert answer.frame is not None  # noqa: S101 - nothing_yet looked
+    picked = st.plotly_chart(
+        charts.places(answer.frame, settings.currency), key="map", on_select="rerun", selection_mode="points",
+        config=charts.CONFIG | {"scrollZoom": True}, alt="Map of suspected transactions: merchant, home, distance",
+    )  # fmt: skip
+    st.caption(f"The newest {answer.frame.height} suspected transactions. Click a merchant to open its case.")
+    numbers = [p["customdata"][4] for p in picked["selection"]["points"] if len(p.get("customdata") or ()) > 4]
+    if numbers:
+        st.link_button("Open the case", frame.case_link(numbers[0]), icon=":material/open_in_new:", type="primary")
+
+
+@st.fragment(run_every="5s")
+def _distributions(shared: Services, threshold: float, filters: Filters) -> None:
+    (answer,) = shared.answers.ask(queries.profile(filters))
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Scores")
+        if not frame.nothing_yet(answer) and answer.frame is not None:
+            bands = answer.frame.group_by("band").agg(pl.col("transactions").sum()).drop_nulls()
+            st.plotly_chart(
+                charts.scores(bands, queries.at_or_above(threshold), queries.BANDS), key="scores",
+                config=charts.CONFIG, alt="Number of transactions by score, on a logarithmic scale",
+            )  # fmt: skip
+    with right:
+        st.subheader("Amounts")
+        if answer.frame is not None and answer.frame.height:
+            currency = shared.settings.dashboard.currency
+            st.plotly_chart(
+                charts.amounts(_amount_shares(answer.frame, threshold, currency), currency), key="amounts",
+                config=charts.CONFIG, alt="Share of each amount band, among suspected and other transactions",
+            )  # fmt: skip
+
+
+def _amount_shares(bands: pl.DataFrame, threshold: float, currency: str) -> pl.DataFrame:
+    totals = by(bands, threshold, "amount_band").sort("amount_band")
+    others = totals["transactions"] - totals["suspected"]
+    labels = {
+        edge: f"{currency}{edge:,}+" if edge == AMOUNT_EDGES[-1] else f"{currency}{edge:,}–{following:,}"
+        for edge, following in zip(AMOUNT_EDGES, (*AMOUNT_EDGES[1:], 0), strict=True)
+    }
+    return pl.DataFrame(
+        {
+            "label": [labels.get(edge, str(edge)) for edge in totals["amount_band"]],
+            "suspected_share": 100 * totals["suspected"] / max(int(totals["suspected"].sum()), 1),
+            "other_share": 100 * others / max(int(others.sum()), 1),
+        }
+    )

@@ -1,0 +1,121 @@
+"""Live: how much flows, how much of it is suspicious, and the alerts as they come."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import streamlit as st
+
+from dashboard import charts, frame, queries, show
+from dashboard.services import Services, services
+from dashboard.tally import sums
+
+_SHOWN_ALERTS = 60
+
+
+def page() -> None:
+    """Draw it."""
+    shared = services()
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        st.title("Live")
+    with right:
+        frame.systems()
+    threshold = st.slider(
+        "Suspected from this score on",
+        0.05, 1.0, shared.settings.scoring.alert_threshold, 0.05,
+        key="threshold", bind="query-params",
+        help="Moves what counts as suspected on this page; the scorer's own alert threshold is a setting.",
+    )  # fmt: skip
+    _totals(shared, threshold)
+    _flow(shared)
+    _alerts(shared)
+
+
+@st.fragment(run_every=frame.REFRESH)
+def _totals(shared: Services, threshold: float) -> None:
+    currency = shared.settings.dashboard.currency
+    (answer,) = shared.answers.ask(queries.totals())
+    all_of, suspected = sums(answer.frame, threshold)
+    boxes = st.columns(5)
+    boxes[0].metric("Transactions", show.count(all_of[0]), border=True)
+    boxes[1].metric("Amount", show.money(all_of[1], currency), border=True)
+    boxes[2].metric("Suspected fraud", show.count(suspected[0]), border=True, help="At or above the threshold")
+    boxes[3].metric("Suspected amount", show.money(suspected[1], currency), border=True)
+    boxes[4].metric("Suspected share", show.share(suspected[0], all_of[0]), border=True, help="Of the transactions")
+    frame.freshness([answer], shared.settings.dashboard.time_zone)
+
+
+@st.fragment(run_every=frame.REFRESH)
+def _flow(shared: Services) -> None:
+    samples = list(shared.stream.samples)
+    last = samples[-1] if samples else None
+    recent = samples[-60:]
+    boxes = st.columns(4)
+    boxes[0].metric(
+        "Predictions a second", show.count(last.per_second) if last else show.DASH, border=True,
+        chart_data=[s.per_second for s in recent] or None, chart_type="area",
+    )  # fmt: skip
+    boxes[1].metric(
+        "Waiting to be scored", show.count(last.lag) if last else show.DASH, border=True,
+        chart_data=[s.lag for s in recent] or None, chart_type="area", help="The scorers' lag, in transactions",
+    )  # fmt: skip
+    boxes[2].metric(
+        "Latency p99", show.milliseconds(last.p99_ms) if last else show.DASH, border=True,
+        chart_data=[s.p99_ms for s in recent if s.p99_ms is not None] or None, chart_type="area",
+        help=f"In the scorer, of the newest predictions; p50 {show.milliseconds(last.p50_ms) if last else show.DASH}",
+    )  # fmt: skip
+    age = (datetime.now(UTC) - last.newest).total_seconds() if last and last.newest else None
+    boxes[3].metric(
+        "Newest prediction", f"{show.duration(age)} ago" if age is not None else show.DASH, border=True,
+        chart_data=[(s.at - s.newest).total_seconds() for s in recent if s.newest] or None, chart_type="area",
+        help="When it reached Kafka",
+    )  # fmt: skip
+
+
+@st.fragment(run_every=frame.REFRESH)
+def _alerts(shared: Services) -> None:
+    settings = shared.settings.dashboard
+    newest = shared.stream.alerts()[:_SHOWN_ALERTS]
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.subheader("Newest alerts")
+        if newest:
+            st.dataframe(alert_table(newest, settings.time_zone, settings.currency), hide_index=True, height=420,
+                         column_config=ALERT_COLUMNS, key="alerts", alt="The newest alerts")  # fmt: skip
+        else:
+            st.info("No alerts yet. They appear here as the scorers find them.", icon=":material/notifications_off:")
+    with right:
+        st.subheader("The last minutes")
+        samples = list(shared.stream.samples)
+        if len(samples) > 1:
+            st.plotly_chart(charts.flow(samples), key="flow", config=charts.CONFIG,
+                            alt="Predictions a second and transactions waiting, over the last minutes")  # fmt: skip
+        else:
+            st.caption("Watching Kafka …")
+
+
+ALERT_COLUMNS = {
+    "Score": frame.SCORE_COLUMN,
+    "Case": st.column_config.LinkColumn(display_text="Open", width="small"),
+    "Merchant": st.column_config.TextColumn(width="medium"),
+}
+
+
+def alert_table(alerts: list[dict], zone: str, currency: str) -> pl.DataFrame:
+    """Alerts as rows for people; a row's link opens its case."""
+    return pl.DataFrame(
+        [
+            {
+                "Arrived": show.clock(datetime.fromtimestamp(alert["arrived"] / 1000, UTC), zone),
+                "Score": float(alert.get("fraud_probability") or 0),
+                "Amount": show.money(alert.get("amount"), currency),
+                "Merchant": show.masked(str(alert.get("merchant") or show.DASH)),
+                "Customer": show.masked(str(alert.get("customer_name") or show.DASH)),
+                "City": str(alert.get("customer_city") or show.DASH),
+                "Card": show.card(alert.get("card_last4")),
+                "From home": f"{alert.get('distance_from_home') or 0:,.0f} km",
+                "Case": frame.case_link(alert["transaction_number"]),
+            }
+            for alert in alerts
+        ]
+    )

@@ -1,0 +1,117 @@
+"""Model: how good the scores were, by what turned out to be true."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import streamlit as st
+
+from dashboard import charts, frame, quality, queries, show
+from dashboard.services import Services, services
+
+_DATA, _VERDICTS = "The transactions' own truth", "Verdicts of people"
+
+
+def page() -> None:
+    """Draw it."""
+    shared = services()
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        st.title("Model")
+    with right:
+        frame.systems()
+    left, right = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
+    with left:
+        source = st.segmented_control("Truth from", [_DATA, _VERDICTS], default=_DATA, key="truth",
+                                      bind="query-params", required=True)  # fmt: skip
+    with right:
+        threshold = st.slider("Alert from this score on", 0.05, 1.0, shared.settings.scoring.alert_threshold, 0.05,
+                              key="threshold", bind="query-params")  # fmt: skip
+    _judge(shared, source or _DATA, threshold)
+
+
+@st.fragment(run_every="5s")
+def _judge(shared: Services, source: str, threshold: float) -> None:
+    (answer,) = shared.answers.ask(queries.truth(), fresh_seconds=15)
+    if source == _VERDICTS:
+        counts = quality.from_labels(shared.stream.labels().values())
+        if not counts.height:
+            st.info(
+                "No verdicts yet. Judge some cases: what people find out arrives here, and in the topic Labels, which "
+                "the next model learns from.",
+                icon=":material/hourglass_empty:",
+            )
+            _versions(answer.frame, threshold)
+            return
+        st.caption(
+            f"{counts.height:,} verdicts, as of {show.clock(datetime.now(UTC), shared.settings.dashboard.time_zone)}. "
+            "Only suspected transactions are looked at by people, so recall and calibration are those of the cases, "
+            "not of all transactions."
+        )
+    else:
+        if frame.nothing_yet(answer):
+            return
+        assert answer.frame is not None  # noqa: S101 - nothing_yet looked
+        counts = answer.frame
+        frame.freshness([answer], shared.settings.dashboard.time_zone)
+        if counts["is_fraud"].null_count() == counts.height:
+            st.info(
+                "These transactions came without a known truth, as real ones do. Look at the verdicts of people.",
+                icon=":material/hourglass_empty:",
+            )
+            return
+    _numbers(counts, threshold)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Precision, recall and alerts by day")
+        st.plotly_chart(charts.quality(quality.by(counts, threshold, "day")), key="quality", config=charts.CONFIG,
+                        alt="Precision, recall and number of alerts by day")  # fmt: skip
+    with right:
+        st.subheader("Calibration")
+        bands = quality.calibration(counts)
+        if bands.height:
+            st.plotly_chart(charts.calibration(bands), key="calibration", config=charts.CONFIG,
+                            alt="Share that was fraud against the score")  # fmt: skip
+        else:
+            st.caption("Too few in every band of scores to say.")
+    _versions(answer.frame if source == _DATA else counts, threshold)
+
+
+def _numbers(counts: pl.DataFrame, threshold: float) -> None:
+    whole = quality.by(counts.with_columns(all=pl.lit("all")), threshold, "all")
+    row = whole.row(0, named=True)
+    boxes = st.columns(5)
+    boxes[0].metric("Precision", _percent(row["precision"]), border=True, help="Of the alerts, how many were fraud")
+    boxes[1].metric("Recall", _percent(row["recall"]), border=True, help="Of the fraud, how much was found")
+    boxes[2].metric("Alerts", show.count(row["alerts"]), border=True)
+    boxes[3].metric("Known fraud", show.count(row["fraud"]), border=True)
+    boxes[4].metric("Missed", show.count(row["fraud"] - row["found"]), border=True)
+
+
+def _percent(value: float | None) -> str:
+    return show.DASH if value is None else f"{100 * value:.1f} %"
+
+
+def _versions(counts: pl.DataFrame | None, threshold: float) -> None:
+    st.subheader("Models side by side")
+    if counts is None or not counts.height:
+        st.caption("No predictions yet.")
+        return
+    versions = quality.by(counts, threshold, "model_version")
+    st.dataframe(
+        [
+            {
+                "Model": row["model_version"],
+                "Transactions": show.count(row["transactions"]),
+                "Alerts": show.count(row["alerts"]),
+                "Precision": _percent(row["precision"]),
+                "Recall": _percent(row["recall"]),
+            }
+            for row in versions.iter_rows(named=True)
+        ],
+        hide_index=True, key="versions", alt="Precision and recall by model",
+    )  # fmt: skip
+    if versions.height < 2:
+        st.caption(
+            "One model has made all of these predictions. When a challenger scores beside it, or a new champion is "
+            "promoted, it has a row of its own here."
+        )

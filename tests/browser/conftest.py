@@ -1,0 +1,138 @@
+"""A real Chromium, and a stack of its own whose Hazelcast a test may stop."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+import pytest
+from hazelcast.client import HazelcastClient
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
+
+from infra.hazelcast import PREDICTIONS, connect
+from infra.kafka import ensure_topics
+from infra.local import stack
+from infra.projection import Projection
+from infra.settings import Settings
+from tests.browser import feed
+from tests.conftest import running
+from tests.waiting import until
+
+FED = 3_000
+PATIENCE_MS = 60_000
+_ARGUMENTS = [
+    *("--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+
+
+def chromium_path() -> str | None:
+    """The browser that the environment names, or one on the PATH; None leaves it to Playwright."""
+    named = os.environ.get("CHROMIUM_PATH")
+    return named or next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+
+
+def launch(chromium: object) -> Browser:
+    """A headless browser; as root, Chromium has no sandbox."""
+    arguments = [*_ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    return chromium.launch(executable_path=chromium_path(), args=arguments)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        try:
+            opened = launch(playwright.chromium)
+        except Error as error:
+            told = (
+                "no Chromium: install one (Debian: apt install chromium), name yours in CHROMIUM_PATH, or run "
+                f"`.venv/bin/playwright install chromium`. {error}"
+            )
+            if os.environ.get("CI"):
+                pytest.fail(told)
+            pytest.skip(told)
+        yield opened
+        opened.close()
+
+
+@dataclass
+class Shown:
+    """A stack with a dashboard and what was fed into it."""
+
+    settings: Settings
+    client: HazelcastClient
+    fed: pl.DataFrame
+    extra: list[dict] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return str(self.settings.dashboard_url)
+
+    def project(self) -> None:
+        """Wait until all that was fed is in Hazelcast."""
+        Projection(self.client, self.settings).ensure()
+        expected = self.fed.height + len(self.extra)
+        until(lambda: self.client.get_map(PREDICTIONS).size().result() >= expected)
+
+    def send(self, *rows: dict) -> None:
+        """Send predictions made by hand."""
+        self.extra += rows
+        feed.send_rows(self.settings, rows)
+        self.project()
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Shown]:
+    services = {stack.KAFKA, stack.HAZELCAST, stack.DASHBOARD}
+    with running(tmp_path_factory.mktemp("shown"), services) as settings:
+        ensure_topics(settings.kafka)
+        client = connect(settings.hazelcast)
+        fed = pl.concat(feed.predictions(feed.population(400, 60), FED))
+        feed.send(settings, fed)
+        ready = Shown(settings, client, fed)
+        ready.project()
+        yield ready
+        client.shutdown()
+
+
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Pages share the browser's cache; Streamlit has a session for each."""
+    opened = browser.new_context(viewport={"width": 1360, "height": 900})
+    opened.set_default_timeout(PATIENCE_MS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def visit(context: BrowserContext, shown: Shown) -> Iterator[Callable[..., Page]]:
+    """Opens an address of the dashboard as somebody new; nothing that a page does wrong goes unseen."""
+    pages, mistakes = [], []
+
+    def open_page(path: str = "/", scheme: Literal["light", "dark"] = "light") -> Page:
+        page = context.new_page()
+        page.emulate_media(color_scheme=scheme)
+        pages.append(page)
+        page.on("pageerror", lambda error: mistakes.append(str(error)))
+        page.on("dialog", lambda dialog: mistakes.append(dialog.message))
+        page.goto(shown.url + path)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        return page
+
+    yield open_page
+    for page in pages:
+        exceptions = page.get_by_test_id("stException")
+        if exceptions.count():
+            mistakes += exceptions.all_inner_texts()
+        page.close()
+    assert not mistakes
+
+
+@pytest.fixture
+def log(shown: Shown) -> Callable[[], str]:
+    """What the dashboard's process has written."""
+    return (Path(shown.settings.local.home) / "logs" / "dashboard.log").read_text
