@@ -80,7 +80,8 @@ class DiscoveryService(Kind):
             for item in stack.pages("servicediscovery", "list_services", "Services", Filters=filters):
                 tags = tag_map(discovery.list_tags_for_resource(ResourceARN=item["Arn"])["Tags"])
                 found.append(self._resource(stack, item["Name"], item["Id"], tags))
-        return found
+        # What is in our namespace and not ours holds the namespace, and is told then.
+        return [resource for resource in found if resource.ours]
 
     def exists(self, stack: Stack, ref: str) -> bool:
         return _answers(lambda: stack.api("servicediscovery").get_service(Id=ref), "ServiceNotFound")
@@ -244,7 +245,7 @@ class Task(Kind):
 
 
 class Service(Kind):
-    """Tasks that ECS keeps at a number. Spec: count, family, subnets, groups, and registry for a name in DNS."""
+    """Tasks that ECS keeps at a number. Spec: cluster, count, family, subnets, groups, and registry for DNS."""
 
     name = "ecs service"
     arn_types = ("ecs:service",)
@@ -266,7 +267,7 @@ class Service(Kind):
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         # At 0: `settle` starts it. So a provisioning that failed in between goes on in the same way.
         stack.api("ecs").create_service(
-            cluster=stack.prefix,
+            cluster=spec["cluster"],
             serviceName=name,
             taskDefinition=spec["family"],
             desiredCount=0,

@@ -117,7 +117,7 @@ def image(stack: Stack, role: str) -> str:
 def _network(stack: Stack) -> list[Step]:
     aws = stack.settings.aws
     public, *private = subnet_cidrs(aws.vpc_cidr, 1 + aws.zones)
-    names = [f"private-{number}" for number in range(1, aws.zones + 1)]
+    names = _private(aws.zones)
     plan = [
         Step("vpc", "main", lambda _: {"cidr": aws.vpc_cidr}),
         Step("internet gateway", "main", lambda ids: {"vpc": ids["vpc/main"]}),
@@ -228,21 +228,26 @@ def _access(stack: Stack) -> list[Step]:
 
 
 def _storage(stack: Stack) -> list[Step]:
-    aws, kafka = stack.settings.aws, stack.settings.kafka
+    aws = stack.settings.aws
     plan = [Step("log group", role, lambda _: {"days": aws.log_retention_days}) for role in ROLES]
     plan += [Step("bucket", "files", lambda _: {}), Step("image repository", "images", lambda _: {})]
+    return plan + [Step("secret", name, lambda _, s=spec: s) for name, spec in _secrets(stack).items()]
+
+
+def _secrets(stack: Stack) -> dict[str, Spec]:
+    """The specification of each secret, by name."""
+    aws, kafka, token = stack.settings.aws, stack.settings.kafka, stack.settings.scoring.card_token_key
+    secrets: dict[str, Spec] = {}
     if kafka.sasl_password:
         login = {"username": kafka.sasl_username, "password": kafka.sasl_password.get_secret_value()}
-        plan.append(Step("secret", "kafka", lambda _: {"value": login}))
+        secrets["kafka"] = {"value": login}
     prefect = aws.prefect_api_key or aws.prefect_auth_string
     if prefect:
-        plan.append(Step("secret", "prefect", lambda _: {"value": {"login": prefect.get_secret_value()}}))
-    token = stack.settings.scoring.card_token_key
+        secrets["prefect"] = {"value": {"login": prefect.get_secret_value()}}
     # The default is known to everybody, so in its place one is made up that nobody knows.
-    own = token != ScoringSettings.model_fields["card_token_key"].default
-    key = {"value": {"key": token.get_secret_value()}} if own else {"made_up": "key"}
-    plan.append(Step("secret", "card-token", lambda _: key))
-    return plan
+    known = token == ScoringSettings.model_fields["card_token_key"].default
+    secrets["card-token"] = {"made_up": "key"} if known else {"value": {"key": token.get_secret_value()}}
+    return secrets
 
 
 def _cluster(stack: Stack) -> list[Step]:
@@ -264,12 +269,13 @@ def _cluster(stack: Stack) -> list[Step]:
 
 def definition(stack: Stack, ids: Ids, role: str) -> dict[str, Any]:
     """The task definition of a role."""
-    arns = {key.partition("/")[2]: ref for key, ref in ids.items() if key.startswith("secret/")}
+    arns = {name: ids[f"secret/{name}"] for name in _secrets(stack)}
     return containers.task_definition(stack, role, image(stack, role), arns, interface_pattern(_cidr(stack)))
 
 
 def _service(stack: Stack, ids: Ids, role: str, count: int) -> Spec:
     spec = {
+        "cluster": ids["ecs cluster/cluster"],
         "count": count,
         "family": ids[f"task definition/{role}"],
         "subnets": private_subnets(stack, ids),
@@ -282,8 +288,12 @@ def _service(stack: Stack, ids: Ids, role: str, count: int) -> Spec:
 
 def private_subnets(stack: Stack, ids: Ids) -> list[str]:
     """Where tasks run."""
-    own = [ref for key, ref in ids.items() if key.startswith("subnet/private-")]
-    return stack.settings.aws.subnet_ids or own
+    aws = stack.settings.aws
+    return aws.subnet_ids or [ids[f"subnet/{name}"] for name in _private(aws.zones)]
+
+
+def _private(zones: int) -> list[str]:
+    return [f"private-{number}" for number in range(1, zones + 1)]
 
 
 def _vpc(stack: Stack, ids: Ids) -> str:
