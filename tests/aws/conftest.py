@@ -79,8 +79,8 @@ class Calls:
     def names(self) -> list[str]:
         return [name for _, name, _ in self.requests]
 
-    def of(self, operation: str) -> list[dict[str, Any]]:
-        return [params for _, name, params in self.requests if name == operation]
+    def of(self, operation: str, service: str | None = None) -> list[dict[str, Any]]:
+        return [p for where, name, p in self.requests if name == operation and service in {None, where}]
 
     def writes(self) -> list[str]:
         return [name for name in self.names() if not name.startswith(_READS)]
