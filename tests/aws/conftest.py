@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from botocore.exceptions import ClientError
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from infra.aws import client, plan, stack
@@ -18,8 +19,11 @@ from infra.aws.kinds import KINDS, kind
 from infra.aws.resource import Kind
 from infra.aws.stack import Stack
 from infra.errors import FraudflowError
+from infra.local import runs
+from infra.local import stack as local_stack
+from infra.local.rest import PrefectApi
 from infra.settings import AwsSettings, KafkaSettings, LocalSettings, Settings, get_settings
-from tests.conftest import PROJECT, environment
+from tests.conftest import PROJECT, environment, running
 
 REGION = "us-east-1"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -187,3 +191,24 @@ def take_down(stack: Stack, kinds: Sequence[Kind] = TEARDOWN, but: Sequence[str]
         except FraudflowError as error:
             failures.append(str(error))
     return failures
+
+
+@pytest.fixture(scope="package")
+def prefect_url(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Prefect server of these tests' own, with the deployments for ECS of prefect.yaml."""
+    with (
+        running(tmp_path_factory.mktemp("prefect"), {local_stack.PREFECT}) as settings,
+        temporary_settings({PREFECT_API_URL: settings.prefect_api_url}),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        url = str(settings.prefect_api_url)
+        patch.setenv("PREFECT_API_URL", url)
+        runs.ensure_pool(PrefectApi(url))
+        subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "ecs"],
+            cwd=PROJECT,
+            check=True,
+            capture_output=True,
+            timeout=180,
+        )
+        yield url
