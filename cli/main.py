@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.simulate import simulate
 from infra.errors import FraudflowError
 from infra.settings import get_settings
 
@@ -114,6 +115,9 @@ def run(
         _show(summary)
 
 
+app.command()(simulate)
+
+
 def _show(summary: dict) -> None:
     latency = summary["latency_ms"]
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -122,7 +126,7 @@ def _show(summary: dict) -> None:
         "predictions": f"{summary['predictions']:,}",
         "dead letters": f"{summary['dead_letters']:,}",
         "alerts": f"{summary['alerts']:,}",
-        "known fraud found": f"{summary['known_fraud_found']:,} of {summary['known_fraud']:,} in Hazelcast",
+        "known fraud found": f"{summary['known_fraud_found']:,} of {summary['known_fraud']:,}",
         "scoring": f"{summary['seconds']} s, {summary['transactions_per_second']:,.0f} transactions/s",
         "latency": f"p50 {latency['p50']} ms, p99 {latency['p99']} ms, from Kafka to committed",
         "whole pipeline": f"{summary['total_seconds']} s",
@@ -138,7 +142,7 @@ def _show(summary: dict) -> None:
 
 
 def _progress(text: str) -> None:
-    console.print(text, markup=False)
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
     LogFilterTimestamp,
 )
+from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -86,20 +87,24 @@ def _ui_url() -> str:
 
 
 def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], None]) -> None:
-    """Print the log lines of a run and of its subflows until it ends."""
+    """Tell what a run and its subflows log, and how long each subflow took, until the run ends."""
     since = datetime.now(UTC)
     seen: set[UUID] = set()
+    ended: set[UUID] = set()
     while True:
         try:
             state = client.read_flow_run(run_id).state
             children = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]))
+                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id])),
+                sort=FlowRunSort.START_TIME_ASC,
             )
+            names = {child.id: client.read_flow(child.flow_id).name for child in children}
             logs = client.read_logs(
                 LogFilter(
-                    flow_run_id=LogFilterFlowRunId(any_=[run_id, *(child.id for child in children)]),
-                    timestamp=LogFilterTimestamp(after_=since),
+                    flow_run_id=LogFilterFlowRunId(any_=[run_id, *names]),
+                    timestamp=LogFilterTimestamp(after_=since),  # type: ignore[arg-type] - a datetime is one
                 ),
+                sort=LogSort.TIMESTAMP_ASC,
                 limit=200,
             )
         except httpx.TransportError as error:
@@ -109,10 +114,34 @@ def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], N
         for log in logs:
             if log.id not in seen:
                 seen.add(log.id)
-                progress(f"  {log.timestamp:%H:%M:%S} {log.message}")
+                if not log.message.startswith(_ROUTINE):
+                    progress(f"  {names.get(log.flow_run_id, ''):<18} {_brief(log.message)}")  # type: ignore[arg-type]
+        for child in children:
+            if child.state and child.state.is_final() and child.id not in ended:
+                ended.add(child.id)
+                progress(f"  {names[child.id]:<18} {child.state.name} in {child.total_run_time.total_seconds():.1f} s")
         # Logs arrive late and out of order: look back a little further than the newest.
         if logs:
             since = max(since, *(log.timestamp for log in logs)) - _LOG_DELAY
         if state is not None and state.is_final():
             return
         time.sleep(POLL_SECONDS)
+
+
+# What Prefect logs of every run: how it is started, and that it ends, which is told with its time anyway.
+_ROUTINE = (
+    "All deployment steps completed",
+    "Beginning ",
+    "Deployment step ",
+    "Executing deployment step",
+    "Finished in state Completed",
+    "Flow run ",
+    "Running 1 deployment pull step",
+    "Worker ",
+)
+
+
+def _brief(message: str) -> str:
+    """A log message without the traceback that it may hold: what happened is in its first and last line."""
+    lines = message.strip().splitlines()
+    return f"{lines[0]} {lines[-1]}" if "Traceback" in message else message

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import polars as pl
 import typer
+from polars.io.plugins import register_io_source
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -61,5 +62,5 @@ def _write_csv(frames, path: Path) -> None:
 
 def _write_parquet(frames, path: Path) -> None:
     # sink_parquet over a generator writes row groups as they come, in bounded memory.
-    lazy = pl.io.plugins.register_io_source(lambda *_: frames, schema=SCHEMA)
+    lazy = register_io_source(lambda *_: frames, schema=SCHEMA)
     lazy.sink_parquet(path, row_group_size=100_000)

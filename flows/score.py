@@ -125,7 +125,7 @@ class _Watch:
     def _keep_projection(self) -> None:
         """Jobs and mappings die with the last Hazelcast member: make them again, and never stop scoring for it."""
         try:
-            client = connect(self._settings.hazelcast, cluster_connect_timeout=2)
+            client = connect(self._settings.hazelcast, timeout_seconds=2)
         except TransientError as error:
             self._logger.warning("no projection for now: %s", error)
             return
@@ -159,6 +159,8 @@ class _Watch:
             "predictions": totals.predictions,
             "dead_letters": totals.dead_letters,
             "alerts": totals.alerts,
+            "known_fraud": totals.known_fraud,
+            "known_fraud_found": totals.known_fraud_found,
             "restarts": totals.restarts,
             "seconds": round(seconds, 3),
             "transactions_per_second": round(totals.transactions / seconds, 1),
@@ -180,6 +182,7 @@ class _Watch:
 | predictions | {totals.predictions:,} |
 | dead letters | {totals.dead_letters:,} |
 | alerts | {totals.alerts:,} |
+| known fraud found | {totals.known_fraud_found:,} of {totals.known_fraud:,} |
 | taken from Kafka to committed | p50 {p50 or "-"} ms, p99 {p99 or "-"} ms |
 | aborted batches | {totals.aborts:,} |
 """

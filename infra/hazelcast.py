@@ -1,8 +1,6 @@
 """The Hazelcast client, with the settings that its defaults get wrong for a pipeline."""
 
-from typing import Any
-
-import hazelcast
+from hazelcast.client import HazelcastClient
 from hazelcast.config import IntType, ReconnectMode
 from hazelcast.errors import HazelcastError
 
@@ -13,8 +11,8 @@ CUSTOMERS, MERCHANTS, MANIFEST = "customerMap", "merchantMap", "featureManifest"
 PREDICTIONS, CARD_ACTIVITY, SNAPSHOTS = "predictionResult", "cardActivity", "featureSnapshot"
 
 
-def connect(settings: HazelcastSettings, **overrides: Any) -> hazelcast.HazelcastClient:
-    """A connected client.
+def connect(settings: HazelcastSettings, timeout_seconds: float | None = None) -> HazelcastClient:
+    """A connected client; `timeout_seconds` to connect in place of the setting's.
 
     Raises:
         TransientError: no member answers.
@@ -25,10 +23,10 @@ def connect(settings: HazelcastSettings, **overrides: Any) -> hazelcast.Hazelcas
             "no Hazelcast: start the local stack with `fraudflow up`, or name yours in FRAUDFLOW_HAZELCAST__MEMBERS"
         )
     try:
-        return hazelcast.HazelcastClient(
+        return HazelcastClient(
             cluster_name=settings.cluster_name,
             cluster_members=settings.members,
-            cluster_connect_timeout=settings.connect_timeout_seconds,
+            cluster_connect_timeout=timeout_seconds or settings.connect_timeout_seconds,
             invocation_timeout=settings.invocation_timeout_seconds,
             # The writes here are idempotent puts: sent again, they change nothing; not sent again, one
             # dead member fails every call that was under way.
@@ -37,7 +35,6 @@ def connect(settings: HazelcastSettings, **overrides: Any) -> hazelcast.Hazelcas
             reconnect_mode=ReconnectMode.ON,
             # Python's default is a 32-bit int, which refuses card numbers and millisecond times.
             default_int_type=IntType.LONG,
-            **overrides,
         )
     except (HazelcastError, OSError) as error:
         raise TransientError(f"Hazelcast at {', '.join(settings.members)} does not answer: {error}") from error

@@ -6,10 +6,9 @@ maps are keyed, so reading the topic twice changes nothing.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from hazelcast import HazelcastClient
+from hazelcast.client import HazelcastClient
 from hazelcast.errors import HazelcastError
 from hazelcast.sql import HazelcastSqlError
 
@@ -54,16 +53,6 @@ PREDICTION_COLUMNS = {
     "inference_time_ns": "BIGINT",
     "transaction_processing_total_time": "BIGINT",
 }
-
-
-@dataclass
-class Summary:
-    """What the projection holds."""
-
-    predictions: int
-    known_fraud: int
-    known_fraud_found: int
-    """Known fraud among the predictions at or above the threshold."""
 
 
 class Projection:
@@ -124,16 +113,6 @@ class Projection:
     def size(self) -> int:
         """Predictions in the map."""
         return int(self._client.get_map(PREDICTIONS).size().result())
-
-    def summary(self, threshold: float) -> Summary:
-        """Count in the cluster what the map holds."""
-        row = self._query(
-            "SELECT COUNT(*), COUNT(*) FILTER (WHERE is_fraud = 1), "
-            "COUNT(*) FILTER (WHERE is_fraud = 1 AND fraud_probability >= ?) "
-            f'FROM "{PREDICTIONS}"',
-            threshold,
-        )[0]
-        return Summary(*(int(row.get_object_with_index(i)) for i in range(3)))
 
     def drop(self) -> list[str]:
         """Stop the jobs and drop the mappings. Returns the names of the jobs that ran."""

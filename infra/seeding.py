@@ -7,10 +7,12 @@ takes up after the last row that readers can see.
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.errors import InputError, TerminalError, TransientError
 from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained
@@ -34,6 +36,19 @@ _LOST_TRANSACTION = {
     KafkaError._STATE,
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.CONCURRENT_TRANSACTIONS,
+}
+_COORDINATOR_STARTS = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+# The same answer at every try, although librdkafka tells some of them as a failed transaction.
+_REFUSED = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
 }
 
 Progress = Callable[[int, int | None], None]
@@ -86,23 +101,27 @@ def seed(
         raise TerminalError(f"the rate must be above 0 rows per second, not {rate}")
     started = time.monotonic()
     try:
-        with _Seeding(kafka, source.identity, seed_id) as seeding:
+        with ThreadPoolExecutor(1, "seeding") as pool, _Seeding(kafka, source.identity, seed_id) as seeding:
             first = seeding.sent
             report = on_progress or (lambda _rows, _total: None)
             report(first, source.total)
-            batches = _batches(source.records(first), rate)
-            for records in batches:
+            for records in _batches(_ahead(source.records(first), pool), rate):
                 seeding.send(records)
                 report(seeding.sent, source.total)
             return Seeded(seeding.sent, first, time.monotonic() - started)
     except KafkaException as error:
-        what = f"cannot seed {kafka.topics.transactions}"
-        cause = error.args[0]
-        # A transaction that failed, or was given up by the broker because we were too slow: a new producer
-        # starts where readers see the last row.
-        if cause.txn_requires_abort() or cause.fatal() or cause.code() in _LOST_TRANSACTION:
-            raise TransientError(f"{what}: {cause.str()}") from error
-        raise explained(error, what) from error
+        raise _judged(error, f"cannot seed {kafka.topics.transactions}") from error
+
+
+def _judged(error: KafkaException, what: str) -> TransientError | TerminalError:
+    """Our error for one that ended a seeding."""
+    cause = error.args[0]
+    # A transaction that failed, or was given up by the broker because we were too slow: a new producer starts
+    # where readers see the last row.
+    lost = cause.txn_requires_abort() or cause.fatal() or cause.code() in _LOST_TRANSACTION
+    if lost and cause.code() not in _REFUSED:
+        return TransientError(f"{what}: {cause.str()}")
+    return explained(error, what)
 
 
 def group_of(seed_id: str) -> str:
@@ -125,7 +144,8 @@ class _Seeding:
                 "isolation.level": "read_committed",
             }
         )
-        self._producer = Producer(config | _producer_config(seed_id))
+        self._producer = Producer(config | _producer_config(seed_id) | {"on_delivery": self._on_failure})
+        self._failure: KafkaError | None = None
         self.sent = 0
 
     def __enter__(self) -> "_Seeding":
@@ -143,6 +163,9 @@ class _Seeding:
             self._give_up()
         self._close()
 
+    def _on_failure(self, error: KafkaError, _message: Message) -> None:
+        self._failure = self._failure or error
+
     def send(self, records: Records) -> None:
         """Commit these records together with the new position."""
         rows = len(records.values)
@@ -150,15 +173,22 @@ class _Seeding:
         for start in range(0, rows, HAND_OVER_ROWS):
             self._hand_over(records.part(start, start + HAND_OVER_ROWS), self.sent + start)
         position = TopicPartition(self._topic, 0, self.sent + rows, self._identity)
-        # A row that the broker refuses makes these calls fail, so no delivery report needs looking at.
-        self._producer.send_offsets_to_transaction(
-            [position], self._consumer.consumer_group_metadata(), REQUEST_TIMEOUT_SECONDS
-        )
-        self._producer.commit_transaction(TRANSACTION_TIMEOUT_SECONDS)
+        try:
+            self._producer.send_offsets_to_transaction(
+                [position], self._consumer.consumer_group_metadata(), REQUEST_TIMEOUT_SECONDS
+            )
+            self._producer.commit_transaction(TRANSACTION_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            # A row that the broker does not take makes these calls fail, but only its own report tells why.
+            if self._failure is not None and self._failure.code() in _REFUSED:
+                raise KafkaException(self._failure) from error
+            raise
         self.sent += rows
 
     def _hand_over(self, records: Records, first_row: int) -> None:
-        messages = [{"key": k, "value": v} for k, v in zip(records.keys, records.values, strict=True)]
+        messages: list[dict[str, Any]] = [
+            {"key": k, "value": v} for k, v in zip(records.keys, records.values, strict=True)
+        ]
         deadline = time.monotonic() + TRANSACTION_TIMEOUT_SECONDS
         while messages:
             taken = self._producer.produce_batch(self._topic, messages)
@@ -178,9 +208,18 @@ class _Seeding:
         self._producer.poll(0)
 
     def _committed(self) -> int:
-        (at,) = self._consumer.committed([TopicPartition(self._topic, 0)], timeout=2 * REQUEST_TIMEOUT_SECONDS)
-        if at.error is not None:
-            raise KafkaException(at.error)
+        deadline = time.monotonic() + 2 * REQUEST_TIMEOUT_SECONDS
+        while True:
+            try:
+                (at,) = self._consumer.committed([TopicPartition(self._topic, 0)], timeout=2 * REQUEST_TIMEOUT_SECONDS)
+                if at.error is not None:
+                    raise KafkaException(at.error)
+                break
+            except KafkaException as error:
+                # As long as a broker has just started, and for this call librdkafka does not ask again itself.
+                if error.args[0].code() not in _COORDINATOR_STARTS or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
         if at.offset < 0:
             return 0
         if at.metadata != self._identity:
@@ -192,11 +231,8 @@ class _Seeding:
 
     def _give_up(self) -> None:
         """Let readers go on at once; where that fails, the broker does it when the transaction times out."""
-        try:
-            self._producer.purge()
+        with suppress(KafkaException):
             self._producer.abort_transaction(5)
-        except KafkaException:
-            pass
 
     def _close(self) -> None:
         self._producer.close()
@@ -210,12 +246,21 @@ def _producer_config(seed_id: str) -> dict[str, Any]:
         # As Java clients do it: whoever produces with those puts a card into the same partition.
         "partitioner": "murmur2_random",
         "compression.type": "lz4",
+        "delivery.report.only.error": True,
         "linger.ms": 20,
         "batch.size": 1 << 20,
         # More than the rows of one transaction: the commit empties it.
         "queue.buffering.max.messages": 2 * COMMIT_ROWS,
         "queue.buffering.max.kbytes": 512 << 10,
     }
+
+
+def _ahead(pieces: Iterator[Records], pool: Executor) -> Iterator[Records]:
+    """The pieces, each made while the one before is being sent: making one needs no Kafka, sending it waits."""
+    coming = pool.submit(next, pieces, None)
+    while (piece := coming.result()) is not None:
+        coming = pool.submit(next, pieces, None)
+        yield piece
 
 
 def _batches(pieces: Iterator[Records], rate: float | None) -> Iterator[Records]:

@@ -30,69 +30,71 @@ class Topics(BaseModel):
 class KafkaSettings(BaseModel):
     """A Kafka cluster and how to log in to it. The names are librdkafka's, with underscores for dots."""
 
-    bootstrap_servers: str | None = Field(None, description="host:port,...; left out: the local stack's broker")
+    bootstrap_servers: str | None = Field(default=None, description="host:port,...; left out: the local stack's broker")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = Field(None, description="Confluent Cloud: the API key")
-    sasl_password: SecretStr | None = Field(None, description="Confluent Cloud: the API secret")
+    sasl_username: str | None = Field(default=None, description="Confluent Cloud: the API key")
+    sasl_password: SecretStr | None = Field(default=None, description="Confluent Cloud: the API secret")
     ssl_ca_location: Path | None = None
-    ssl_certificate_location: Path | None = Field(None, description="the client's certificate, for mTLS")
+    ssl_certificate_location: Path | None = Field(default=None, description="the client's certificate, for mTLS")
     ssl_key_location: Path | None = None
     ssl_key_password: SecretStr | None = None
     ssl_truststore_location: Path | None = Field(
-        None, description="a PEM file as the Hazelcast member sees it; left out: ssl_ca_location"
+        default=None, description="a PEM file as the Hazelcast member sees it; left out: ssl_ca_location"
     )
     topics: Topics = Topics()
-    partitions: int = Field(4, ge=1, description="of each topic when it is created; bounds the scorer processes")
-    replication_factor: int = Field(1, ge=1)
+    partitions: int = Field(
+        default=4, ge=1, description="of each topic when it is created; bounds the scorer processes"
+    )
+    replication_factor: int = Field(default=1, ge=1)
 
 
 class HazelcastSettings(BaseModel):
     """A Hazelcast cluster."""
 
-    members: list[str] | None = Field(None, description='["host:port"]; left out: the local stack')
+    members: list[str] | None = Field(default=None, description='["host:port"]; left out: the local stack')
     cluster_name: str = "dev"
-    connect_timeout_seconds: float = Field(20, gt=0)
-    invocation_timeout_seconds: float = Field(15, gt=0)
+    connect_timeout_seconds: float = Field(default=20, gt=0)
+    invocation_timeout_seconds: float = Field(default=15, gt=0)
     kafka_bootstrap_servers: str | None = Field(
-        None, description="the brokers as the members reach them; left out: as we reach them"
+        default=None, description="the brokers as the members reach them; left out: as we reach them"
     )
 
 
 class ProjectionSettings(BaseModel):
     """What of `Predictions` is kept in Hazelcast for people to query."""
 
-    max_entries: int = Field(1_000_000, ge=1_000, description="newest predictions kept, per member")
-    ttl_seconds: int = Field(0, ge=0, description="0: kept until max_entries pushes them out")
+    max_entries: int = Field(default=1_000_000, ge=1_000, description="newest predictions kept, per member")
+    ttl_seconds: int = Field(default=0, ge=0, description="0: kept until max_entries pushes them out")
 
 
 class ScoringSettings(BaseModel):
     """The scorer."""
 
     group_id: str = "fraudflow-scorer"
-    processes: int = Field(0, ge=0, description="0: one per core")
-    model: Path | None = Field(None, description="an ONNX classifier; left out: the project's own")
-    model_sha256: str | None = Field(None, description="refuse any other file")
-    alert_threshold: float = Field(0.5, ge=0, le=1)
-    max_batch: int = Field(10_000, ge=1, le=100_000)
-    transaction_timeout_seconds: int = Field(10, ge=2)
-    dead_letter_bytes: int = Field(16_384, ge=0, description="of the offending value kept in a dead letter")
+    processes: int = Field(default=0, ge=0, description="0: one per core")
+    model: Path | None = Field(default=None, description="an ONNX classifier; left out: the project's own")
+    model_sha256: str | None = Field(default=None, description="refuse any other file")
+    alert_threshold: float = Field(default=0.5, ge=0, le=1)
+    max_batch: int = Field(default=10_000, ge=1, le=100_000)
+    transaction_timeout_seconds: int = Field(default=10, ge=2)
+    dead_letter_bytes: int = Field(default=16_384, ge=0, description="of the offending value kept in a dead letter")
     mask_card_numbers: bool = True
     card_token_key: SecretStr = Field(
-        SecretStr("fraudflow-demo-key-change-me"), description="keys the HMAC-SHA256 that stands for a card"
+        default=SecretStr("fraudflow-demo-key-change-me"), description="keys the HMAC-SHA256 that stands for a card"
     )
-    feature_poll_seconds: float = Field(2, gt=0, description="how often the feature manifest is looked at")
+    feature_poll_seconds: float = Field(default=2, gt=0, description="how often the feature manifest is looked at")
 
 
 class LocalSettings(BaseModel):
     """The stack on this machine. A port of 0 means any free one."""
 
-    home: Path = Field(Path(".fraudflow"), description="state, logs and pids")
-    cache: Path = Field(Path("~/.cache/fraudflow"), description="downloaded jars")
+    home: Path = Field(default=Path(".fraudflow"), description="state, logs and pids")
+    cache: Path = Field(default=Path("~/.cache/fraudflow"), description="downloaded jars")
     kafka_port: int = 9092
     hazelcast_port: int = 5701
     prefect_port: int = 4200
-    members: int = Field(1, ge=1, le=5)
+    members: int = Field(default=1, ge=1, le=5)
     kafka_heap: str = "512m"
     hazelcast_heap: str = "2g"
     maven_repository: str = "https://repo1.maven.org/maven2"
@@ -101,37 +103,49 @@ class LocalSettings(BaseModel):
 class AwsSettings(BaseModel):
     """The stack on AWS ECS. Credentials are not among these: boto3 finds them where it always does."""
 
-    stack: str = Field("dev", pattern="^[a-z][a-z0-9]{0,15}$", description="its name, and part of every other name")
+    stack: str = Field(
+        default="dev", pattern="^[a-z][a-z0-9]{0,15}$", description="its name, and part of every other name"
+    )
     region: str = "us-east-1"
-    account_id: str | None = Field(None, description="refuse any other account")
-    vpc_id: str | None = Field(None, description="a VPC of yours; left out: one is made")
-    subnet_ids: list[str] = Field([], description="your private subnets with a way out; with vpc_id")
-    vpc_cidr: str = Field("10.20.0.0/16", description="of the VPC that is made")
-    zones: int = Field(3, ge=2, le=3, description="availability zones of the VPC that is made")
-    image: str | None = Field(None, description="repository@sha256:...; left out: app-<image_tag> in the stack's own")
-    member_image: str | None = Field(None, description="the same for Hazelcast; left out: member-<image_tag>")
-    image_tag: str = Field("0.1.0", description="of a release; a tag that moves says nothing about what runs")
+    account_id: str | None = Field(default=None, description="refuse any other account")
+    vpc_id: str | None = Field(default=None, description="a VPC of yours; left out: one is made")
+    subnet_ids: list[str] = Field(default=[], description="your private subnets with a way out; with vpc_id")
+    vpc_cidr: str = Field(default="10.20.0.0/16", description="of the VPC that is made")
+    zones: int = Field(default=3, ge=2, le=3, description="availability zones of the VPC that is made")
+    image: str | None = Field(
+        default=None, description="repository@sha256:...; left out: app-<image_tag> in the stack's own"
+    )
+    member_image: str | None = Field(default=None, description="the same for Hazelcast; left out: member-<image_tag>")
+    image_tag: str = Field(default="0.1.0", description="of a release; a tag that moves says nothing about what runs")
     cpu_architecture: Literal["X86_64", "ARM64"] = "X86_64"
-    members: int = Field(3, ge=2, le=9, description="Hazelcast members; one may die and nothing is lost")
-    scorers: int = Field(2, ge=1, description="tasks of one scorer process each")
-    max_scorers: int = Field(8, ge=1, description="bound of scaling by lag; more than partitions is of no use")
+    members: int = Field(default=3, ge=2, le=9, description="Hazelcast members; one may die and nothing is lost")
+    scorers: int = Field(default=2, ge=1, description="tasks of one scorer process each")
+    max_scorers: int = Field(default=8, ge=1, description="bound of scaling by lag; more than partitions is of no use")
     transactions_per_second: float = Field(
-        1_000, gt=0, description="what one scorer is expected to do: for scaling by lag and the cost per million"
+        default=1_000,
+        gt=0,
+        description="what one scorer is expected to do: for scaling by lag and the cost per million",
     )
     log_retention_days: Literal[1, 3, 5, 7, 14, 30, 60, 90] = 14
-    expires_after_hours: float = Field(12, gt=0, description="then the deployment expire/ecs tears the stack down")
-    budget_usd: float = Field(100, gt=0, description="a month, above which the budget alarm mails")
-    budget_email: str | None = Field(None, description="left out: no budget alarm")
-    dashboard_cidrs: list[str] = Field([], description="your network's addresses that may open the dashboard")
-    prefect_api_url: str | None = Field(None, description="as tasks in the VPC reach it; left out: prefect_api_url")
-    prefect_auth_string: SecretStr | None = Field(None, description="user:password of your Prefect server")
-    prefect_api_key: SecretStr | None = Field(None, description="of Prefect Cloud")
-    allow_insecure: bool = Field(
-        False, description="accept a Kafka or a Prefect without encryption, login or replicas: for a trial"
+    expires_after_hours: float = Field(
+        default=12, gt=0, description="then the deployment expire/ecs tears the stack down"
     )
-    healthy_timeout_seconds: float = Field(900, gt=0, description="for services to become healthy")
-    gone_timeout_seconds: float = Field(900, gt=0, description="for one thing to be gone; network interfaces take long")
-    poll_seconds: float = Field(5, gt=0)
+    budget_usd: float = Field(default=100, gt=0, description="a month, above which the budget alarm mails")
+    budget_email: str | None = Field(default=None, description="left out: no budget alarm")
+    dashboard_cidrs: list[str] = Field(default=[], description="your network's addresses that may open the dashboard")
+    prefect_api_url: str | None = Field(
+        default=None, description="as tasks in the VPC reach it; left out: prefect_api_url"
+    )
+    prefect_auth_string: SecretStr | None = Field(default=None, description="user:password of your Prefect server")
+    prefect_api_key: SecretStr | None = Field(default=None, description="of Prefect Cloud")
+    allow_insecure: bool = Field(
+        default=False, description="accept a Kafka or a Prefect without encryption, login or replicas: for a trial"
+    )
+    healthy_timeout_seconds: float = Field(default=900, gt=0, description="for services to become healthy")
+    gone_timeout_seconds: float = Field(
+        default=900, gt=0, description="for one thing to be gone; network interfaces take long"
+    )
+    poll_seconds: float = Field(default=5, gt=0)
 
     @field_validator("dashboard_cidrs")
     @classmethod
@@ -161,7 +175,9 @@ class Settings(BaseSettings):
     scoring: ScoringSettings = ScoringSettings()
     local: LocalSettings = LocalSettings()
     aws: AwsSettings = AwsSettings()
-    prefect_api_url: str | None = Field(None, description="a Prefect server of your own; left out: the local one")
+    prefect_api_url: str | None = Field(
+        default=None, description="a Prefect server of your own; left out: the local one"
+    )
     prefect_ui_url: str | None = None
 
     @classmethod

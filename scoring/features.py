@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
-from infra.feature_tables import FeatureTables
 from numpy.typing import NDArray
 
+from infra.feature_tables import FeatureTables
 from scoring.transaction import Reason, Rejected, Transaction, card_key
 
 EARTH_RADIUS_KM = 6371.0087714  # mean radius of the WGS 84 ellipsoid, as in the reference pipeline
@@ -45,12 +45,22 @@ _CUSTOMER_COLUMNS = {
     "age_group": "age_group_code",
 }
 _MERCHANT_COLUMNS = {"category": "category_code", "merchant": "merchant_code"}
+# A merchant may be of a category that the dictionary lacks: the published merchants are of 16 kinds, the published
+# dictionary has 14. It is then missing (NaN), for which every tree has a branch, and no code is made up.
+_MAY_BE_MISSING = {"category"}
 _AMOUNT_LIMIT = 1e12  # beyond it, an amount is a mistake of the sender; float32 still holds it
 
 
 @dataclass
 class Lookup:
-    """Rows of one table by key, with their model inputs as float32; NaN where a code is missing."""
+    """Rows of one table by key, with their model inputs.
+
+    Attributes:
+        index: key to row.
+        inputs: float32 [rows, columns], NaN where a code is missing.
+        columns: of the model's input matrix.
+        incomplete: bool [rows], true where a row lacks what every transaction needs.
+    """
 
     index: dict[int | str, int]
     inputs: NDArray[np.float32]
@@ -62,11 +72,12 @@ class Lookup:
         """`names` maps a model input to the column of `frame` that holds it."""
         inputs = frame.select(pl.col(c).cast(pl.Float32) for c in names.values()).fill_null(float("nan"))
         matrix = np.ascontiguousarray(inputs.to_numpy())
+        needed = [name not in _MAY_BE_MISSING for name in names]
         return cls(
             index={key: row for row, key in enumerate(keys)},
             inputs=matrix,
             columns=[_COLUMN[name] for name in names],
-            incomplete=np.isnan(matrix).any(axis=1),
+            incomplete=np.asarray(np.isnan(matrix[:, needed]).any(axis=1)),
         )
 
     def missing_codes(self, row: int) -> str:
@@ -74,7 +85,7 @@ class Lookup:
         return ", ".join(
             MODEL_INPUTS[column]
             for column, value in zip(self.columns, self.inputs[row], strict=True)
-            if np.isnan(value)
+            if np.isnan(value) and MODEL_INPUTS[column] not in _MAY_BE_MISSING
         )
 
 
@@ -114,6 +125,7 @@ class Features:
         self._home_longitude = np.radians(self.customers["customer_lon"].to_numpy())
         self._home_cosine = np.cos(self._home_latitude)
         self._date_inputs, self.date_codes = self._date_table()
+        self._date_known = np.array([codes is not None for codes in self.date_codes], bool)
 
     @classmethod
     def from_tables(cls, tables: FeatureTables) -> "Features":
@@ -158,7 +170,7 @@ class Features:
             & (merchant >= 0)
             & ~self.customer.incomplete[customer]
             & ~self.merchant.incomplete[merchant]
-            & ~np.isnan(self._date_inputs).any(axis=1)[date_code]
+            & self._date_known[date_code]
             & np.array([bool(row.trans_num) and row.is_fraud in (None, 0, 1) for row in rows], bool)
         )
         if not good.all():

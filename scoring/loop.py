@@ -62,7 +62,9 @@ class ScoringLoop:
         started = time.perf_counter_ns()
         topics = self._settings.kafka.topics
         source = Source(
-            topics.transactions, [m.partition() for m in taken.messages], [m.offset() for m in taken.messages]
+            topics.transactions,
+            [m.partition() or 0 for m in taken.messages],
+            [m.offset() or 0 for m in taken.messages],
         )
         scored = self._scorer.score([m.value() for m in taken.messages], source, started)
         self._producer.send(self._outputs(scored, source, taken.messages), taken.book, self._consumer.group_metadata())
@@ -71,6 +73,8 @@ class ScoringLoop:
         counters.predictions += len(scored.values)
         counters.dead_letters += len(scored.rejected)
         counters.alerts += len(scored.alerts)
+        counters.known_fraud += scored.known_fraud
+        counters.known_fraud_found += scored.known_fraud_found
         counters.batches += 1
         counters.inference_ns += scored.inference_ns
         counters.latency.add((time.perf_counter_ns() - started) / 1e9, len(taken.messages))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +50,13 @@ class Counters:
     predictions: int = 0
     dead_letters: int = 0
     alerts: int = 0
+    known_fraud: int = 0
+    known_fraud_found: int = 0
     batches: int = 0
     aborts: int = 0
     inference_ns: int = 0
     latency: Histogram = field(default_factory=Histogram)
 
-    def report(self) -> dict[str, object]:
+    def report(self) -> dict[str, Any]:
         """One JSON object."""
-        plain = {name: value for name, value in vars(self).items() if name != "latency"}
-        return plain | {"latency": self.latency.to_sparse()}
+        return vars(self) | {"latency": self.latency.to_sparse()}

@@ -36,6 +36,9 @@ class Scored:
     values: list[bytes]
     alerts: list[int]
     rejected: dict[int, Rejected]
+    known_fraud: int
+    known_fraud_found: int
+    """Known fraud among the alerts."""
     inference_ns: int
 
 
@@ -74,7 +77,7 @@ class Scorer:
         batch, unknown = self._features.build(rows, positions)
         rejected |= unknown
         if not batch.rows:
-            return Scored([], [], [], [], rejected, 0)
+            return Scored([], [], [], [], rejected, 0, 0, 0)
         before = time.perf_counter_ns()
         probability, label = self._model.predict(batch.inputs)
         inference_ns = time.perf_counter_ns() - before
@@ -85,7 +88,9 @@ class Scorer:
         )
         keys, values = self._encoder.encode(batch, probability, label, sources, timing)
         alerts = np.flatnonzero(probability >= np.float32(self._settings.alert_threshold)).tolist()
-        return Scored(batch.positions, keys, values, alerts, rejected, inference_ns)
+        known = sum(row.is_fraud == 1 for row in batch.rows)
+        found = sum(batch.rows[i].is_fraud == 1 for i in alerts)
+        return Scored(batch.positions, keys, values, alerts, rejected, known, found, inference_ns)
 
 
 def dead_letter(

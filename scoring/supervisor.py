@@ -25,7 +25,17 @@ HEALTHY_SECONDS = 60.0
 # Below Prefect's 30 s between a cancellation and the kill, and ECS's default stopTimeout.
 DRAIN_SECONDS = 20.0
 
-_COUNTS = ("transactions", "predictions", "dead_letters", "alerts", "batches", "aborts", "inference_ns")
+_COUNTS = (
+    "transactions",
+    "predictions",
+    "dead_letters",
+    "alerts",
+    "known_fraud",
+    "known_fraud_found",
+    "batches",
+    "aborts",
+    "inference_ns",
+)
 
 
 @dataclass
@@ -51,6 +61,8 @@ class Totals:
     predictions: int = 0
     dead_letters: int = 0
     alerts: int = 0
+    known_fraud: int = 0
+    known_fraud_found: int = 0
     batches: int = 0
     aborts: int = 0
     inference_ns: int = 0

@@ -43,6 +43,6 @@ class Rejected(msgspec.Struct, frozen=True):
 
 def card_key(card: int | str) -> int | str:
     """One form for the same card written as a JSON number or as a string of digits."""
-    if type(card) is int:
+    if isinstance(card, int):
         return card
     return int(card) if card.isdecimal() and card.isascii() and len(card) <= MAX_CARD_DIGITS else card

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from infra.errors import FraudflowError, TerminalError
 from infra.kafka import ensure_topics
@@ -93,7 +94,7 @@ class Worker:
         if os.getppid() != parent:  # gone between our start and the call: no signal will come
             raise TerminalError("the supervisor is gone")
 
-    def _report(self, report: dict[str, object], now: bool = False) -> None:
+    def _report(self, report: dict[str, Any], now: bool = False) -> None:
         """Once a second: a JSON line on standard output for the supervisor, a touch of the heartbeat for ECS."""
         if time.monotonic() < self._next_report and not now:
             return

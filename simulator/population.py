@@ -242,9 +242,9 @@ def _streets(count: int, rng: np.random.Generator) -> pl.Series:
 
 def _births(age: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Birth dates, ISO text, of people who have these ages at the start of 2025."""
-    year = (np.datetime64(str(_AGES_AS_OF.year - 1), "Y") - age).astype("datetime64[D]")
+    year = (np.datetime64(str(_AGES_AS_OF.year - 1), "Y") - age.astype("timedelta64[Y]")).astype("datetime64[D]")
     # Day 1 to 364 of a year, 365.25 days being a year: born on any of them, they are `age` on 1 January.
-    return np.datetime_as_string(year + rng.integers(1, 365, len(age)))
+    return np.datetime_as_string(year + rng.integers(1, 365, len(age)).astype("timedelta64[D]"))
 
 
 def _merchants(count: int, rng: np.random.Generator) -> pl.DataFrame:

@@ -1,8 +1,10 @@
 """Transactions of a population over a period, in time order, as many as are asked for."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -53,10 +55,14 @@ class Simulation:
         start: datetime = START,
         days: int = DAYS,
     ):
-        """Args: `start` is midnight of a first day; `fraud_rate` is the share of all rows that are fraud."""
+        """Args: `start` is midnight of a first day; `fraud_rate` is the share of all rows that are fraud.
+
+        `identity` is the same for the same rows only: it stands for the arguments and for the code.
+        """
         if count < 0 or not 0 <= fraud_rate <= 1 or days < 1:
             raise ValueError("count must not be negative, fraud_rate within 0 and 1, days at least 1")
         self.count, self._seed = count, seed
+        self.identity = _digest(population, count, seed, fraud_rate, start, days)
         self._world = world_of(population, seed)
         self._midnight = np.datetime64(start.date(), "s")
         self._calendar = _Calendar(self._midnight, days)
@@ -158,6 +164,16 @@ class Simulation:
         """`yyyy-MM-dd HH:mm:ss` text: a day's and a time's text joined, 3 times faster than strftime."""
         day, time = np.divmod(second, DAY)
         return self._calendar.day_text.gather(day) + self._calendar.time_text.gather(time)
+
+
+def _digest(population: Population, *arguments: object) -> str:
+    digest = hashlib.sha256(repr((*arguments, np.__version__)).encode())
+    for frame in (population.customers, population.merchants):
+        digest.update(frame.write_csv().encode())
+    # A run that is retried after an update must not go on in the middle of what the new code draws.
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    return f"simulation:{digest.hexdigest()}"
 
 
 class _Calendar:

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from infra.errors import TransientError
 from infra.hazelcast import PREDICTIONS, connect
 from infra.kafka import last_records
-from infra.projection import Projection, Summary
+from infra.projection import Projection
 from infra.settings import get_settings
 from tasks.retry import transient_only
 
@@ -62,14 +62,3 @@ def _has(found: object, wanted: _Position) -> bool:
         return False
     position = _position(found.to_string())  # type: ignore[attr-defined] - a HazelcastJsonValue
     return position.source_partition != wanted.source_partition or position.source_offset >= wanted.source_offset
-
-
-@task(retries=3, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
-def summarise_projection(threshold: float) -> Summary:
-    """Count in the cluster: predictions, known fraud, known fraud found."""
-    settings = get_settings()
-    client = connect(settings.hazelcast)
-    try:
-        return Projection(client, settings).summary(threshold)
-    finally:
-        client.shutdown()

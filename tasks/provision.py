@@ -9,7 +9,7 @@ from infra.projection import Projection
 from infra.settings import get_settings
 from tasks.retry import transient_only
 
-RETRY_DELAYS = [1, 2, 5]
+RETRY_DELAYS = [1.0, 2.0, 5.0]
 
 
 @task(retries=3, retry_delay_seconds=RETRY_DELAYS, retry_condition_fn=transient_only, cache_policy=NO_CACHE)

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
-from scoring.feature_files import read_feature_files
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from scoring.feature_files import read_feature_files
 from scoring.features import MODEL_INPUTS, Features
 from scoring.model import PROJECT_MODEL, load_model
 from scoring.transaction import Transaction
@@ -81,7 +81,7 @@ def main() -> None:
     arguments.out.write_bytes(onnx_model.SerializeToString())
 
     probability, _ = load_model(arguments.out).predict(inputs[cut:])
-    difference = np.abs(probability - booster.predict(visible[cut:])).max()
+    difference = np.abs(probability - np.asarray(booster.predict(visible[cut:]))).max()
     found = ((probability >= 0.5) & (labels[cut:] == 1)).sum()
     print(f"sha256 {hashlib.sha256(arguments.out.read_bytes()).hexdigest()}, {arguments.out.stat().st_size:,} bytes")
     print(f"average precision {average_precision_score(labels[cut:], probability):.3f}")

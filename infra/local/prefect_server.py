@@ -91,7 +91,8 @@ def deploy(api_url: str, home: Path, *, own_server: bool) -> bool:
         result = subprocess.run(
             python("-m", "prefect", "--no-prompt", "deploy", "--all"),
             cwd=PROJECT,
-            env=client_env(api_url, home, own_server=own_server),
+            # prefect.yaml has the flows start in this folder.
+            env=client_env(api_url, home, own_server=own_server) | {"PROJECT_DIR": str(PROJECT)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

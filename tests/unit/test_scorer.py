@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from infra.feature_tables import FeatureTables
 
+from infra.feature_tables import FeatureTables
 from infra.settings import ScoringSettings
 from scoring.cards import mask_text, masked, token
 from scoring.features import MODEL_INPUTS, Features
@@ -298,6 +298,7 @@ def test_feature_tables_become_features(features: Features):
         customers=features.customers,
         merchants=features.merchants,
         dictionaries=features.dictionaries,
-        counts={},
+        sha256={},
+        source="",
     )
     assert Features.from_tables(tables).version == "v1"

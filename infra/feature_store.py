@@ -1,0 +1,207 @@
+"""Features in Hazelcast: maps that anyone can look into, and a snapshot that scorers read whole.
+
+`customerMap`, `merchantMap` and the dictionaries are filled in place, entry by entry, so somebody who reads them
+during a load sees both versions. Scorers do not: they read `featureSnapshot`, whose chunks carry their version in
+the key and are never changed, and only after `featureManifest` names that version, which is the last write
+of a load. Where a load ends half-way, the manifest still names the version before, and its chunks are there.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import msgspec
+import polars as pl
+from hazelcast.client import HazelcastClient
+from hazelcast.core import HazelcastJsonValue
+from hazelcast.errors import HazelcastError
+
+from infra.errors import TransientError
+from infra.feature_tables import FeatureTables
+from infra.hazelcast import CUSTOMERS, MANIFEST, MERCHANTS, SNAPSHOTS
+
+# One `put_all` asks every partition: many rows make that worth it, too many make the member's heap swell.
+BATCH_ROWS = 10_000
+# About 3 MB of compressed Arrow: well below what slows a Hazelcast client down, few enough to read at once.
+SNAPSHOT_ROWS = 50_000
+LOCK_SECONDS = 10.0
+
+_CURRENT, _LOADING = "current", "loading"
+
+Progress = Callable[[int, int], None]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What is loaded. `state` is "ready"; under the key `loading` there is one with "loading" while a load runs."""
+
+    version: str
+    state: str
+    counts: dict[str, int]
+    sha256: dict[str, str]
+    chunks: list[str]
+    source: str
+    loaded_at: str
+
+    @classmethod
+    def of(cls, tables: FeatureTables, state: str, chunks: list[str]) -> Self:
+        """The manifest of these tables as of now."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(tables.version, state, tables.counts, tables.sha256, chunks, tables.source, now)
+
+
+class FeatureStore:
+    """The features of one Hazelcast cluster."""
+
+    def __init__(self, client: HazelcastClient):
+        self._client = client
+        self._manifests = client.get_map(MANIFEST).blocking()
+
+    def read_manifest(self) -> Manifest | None:
+        """What is loaded; None where nothing is, or where the cluster has lost it."""
+        return self._manifest(_CURRENT)
+
+    def read_snapshot(self, manifest: Manifest) -> FeatureTables:
+        """The tables of a manifest.
+
+        Raises:
+            TransientError: the snapshot is gone, because a newer one took its place or the cluster lost it.
+        """
+        snapshots = self._client.get_map(SNAPSHOTS).blocking()
+        parts: dict[str, list[bytes]] = {}
+        for key in manifest.chunks:
+            chunk = snapshots.get(key)
+            if chunk is None:
+                raise TransientError(f"features {manifest.version} are gone from Hazelcast: run load-features")
+            parts.setdefault(key.split("/")[1], []).append(bytes(chunk))
+        return FeatureTables(
+            version=manifest.version,
+            customers=pl.concat([pl.read_ipc(part) for part in parts["customers"]]),
+            merchants=pl.concat([pl.read_ipc(part) for part in parts["merchants"]]),
+            dictionaries=json.loads(parts["dictionaries"][0]),
+            sha256=manifest.sha256,
+            source=manifest.source,
+        )
+
+    def holds(self, version: str) -> bool:
+        """Whether this version is loaded, completely: the maps are counted, for the cluster may have lost some."""
+        manifest = self.read_manifest()
+        if manifest is None or manifest.version != version or self._manifest(_LOADING) is not None:
+            return False
+        expected = manifest.counts | {SNAPSHOTS: len(manifest.chunks)}
+        sizes = [self._client.get_map(name).size() for name in expected]
+        return [size.result() for size in sizes] == list(expected.values())
+
+    def load(self, tables: FeatureTables, progress: Progress = lambda _done, _total: None) -> bool:
+        """Load these tables unless they are loaded already.
+
+        Args:
+            tables: what to load.
+            progress: told after each batch how many of all rows are in.
+
+        Returns:
+            Whether anything had to be loaded.
+
+        Raises:
+            TransientError: Hazelcast is away, or somebody else is loading. The version before stays in use.
+        """
+        try:
+            with self._alone():
+                if self.holds(tables.version):
+                    return False
+                self._load(tables, progress)
+                return True
+        except HazelcastError as error:
+            raise TransientError(f"Hazelcast did not take the features: {error}") from error
+
+    def clear(self) -> None:
+        """Remove everything, the manifest first: no reader takes up what is about to go."""
+        manifest = self.read_manifest()
+        self._manifests.clear()
+        names = {CUSTOMERS, MERCHANTS, SNAPSHOTS} | set(manifest.counts if manifest else ())
+        for name in names:
+            self._client.get_map(name).clear().result()
+
+    def _load(self, tables: FeatureTables, progress: Progress) -> None:
+        self._write_manifest(_LOADING, Manifest.of(tables, "loading", []))
+        chunks = self._write_snapshot(tables)
+        total, done = sum(tables.counts.values()), 0
+        for name, batch in _entries(tables):
+            self._client.get_map(name).put_all(batch).result()
+            done += len(batch)
+            progress(done, total)
+        for name in tables.counts:
+            self._keep_only(name, _keys_of(tables, name))
+        self._write_manifest(_CURRENT, Manifest.of(tables, "ready", chunks))
+        # A scorer that is reading the version before finds it gone, and reads the manifest again.
+        self._keep_only(SNAPSHOTS, chunks)
+        self._manifests.remove(_LOADING)
+
+    def _write_snapshot(self, tables: FeatureTables) -> list[str]:
+        snapshots = self._client.get_map(SNAPSHOTS).blocking()
+        keys = []
+        for name, frame in (("customers", tables.customers), ("merchants", tables.merchants)):
+            for start in range(0, frame.height, SNAPSHOT_ROWS):
+                target = io.BytesIO()
+                frame.slice(start, SNAPSHOT_ROWS).write_ipc(target, compression="zstd")
+                keys.append(f"{tables.version}/{name}/{start}")
+                # bytearray: the client pickles bytes.
+                snapshots.set(keys[-1], bytearray(target.getbuffer()))
+        keys.append(f"{tables.version}/dictionaries/0")
+        snapshots.set(keys[-1], bytearray(json.dumps(tables.dictionaries).encode()))
+        return keys
+
+    def _keep_only(self, name: str, keys: list[str]) -> None:
+        """Remove every other entry of a map that has all of these."""
+        entries = self._client.get_map(name)
+        if entries.size().result() == len(keys):
+            return
+        wanted = set(keys)
+        strangers = [key for key in entries.key_set().result() if key not in wanted]
+        for start in range(0, len(strangers), BATCH_ROWS):
+            for deletion in [entries.delete(key) for key in strangers[start : start + BATCH_ROWS]]:
+                deletion.result()
+
+    def _manifest(self, key: str) -> Manifest | None:
+        value = self._manifests.get(key)
+        return msgspec.json.decode(value.to_string(), type=Manifest) if value is not None else None
+
+    def _write_manifest(self, key: str, manifest: Manifest) -> None:
+        self._manifests.set(key, HazelcastJsonValue(msgspec.json.encode(manifest).decode()))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other loads out. The members let go of the lock of a client that is gone."""
+        if not self._manifests.try_lock(_LOADING, timeout=LOCK_SECONDS):
+            raise TransientError("another load of features is under way")
+        try:
+            yield
+        finally:
+            self._manifests.unlock(_LOADING)
+
+
+def _entries(tables: FeatureTables) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Map name and entries, in batches."""
+    for start in range(0, tables.customers.height, BATCH_ROWS):
+        yield CUSTOMERS, _json_rows(tables.customers.slice(start, BATCH_ROWS), "card")
+    for start in range(0, tables.merchants.height, BATCH_ROWS):
+        yield MERCHANTS, _json_rows(tables.merchants.slice(start, BATCH_ROWS), "merchant")
+    for name, codes in tables.dictionaries.items():
+        items = list(codes.items())
+        for start in range(0, len(items), BATCH_ROWS):
+            yield name, dict(items[start : start + BATCH_ROWS])
+
+
+def _json_rows(frame: pl.DataFrame, key: str) -> dict[str, HazelcastJsonValue]:
+    rows = frame.write_ndjson().split("\n")
+    return dict(zip(frame[key].to_list(), map(HazelcastJsonValue, rows[: frame.height]), strict=True))
+
+
+def _keys_of(tables: FeatureTables, name: str) -> list[str]:
+    if name == CUSTOMERS:
+        return tables.customers["card"].to_list()
+    if name == MERCHANTS:
+        return tables.merchants["merchant"].to_list()
+    return list(tables.dictionaries[name])

@@ -1,0 +1,89 @@
+"""The steps that bring customers, merchants and dictionaries into Hazelcast."""
+
+import time
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import polars as pl
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from infra.feature_store import FeatureStore
+from infra.hazelcast import connect
+from infra.settings import get_settings
+from scoring.feature_files import read_feature_files
+from simulator.demo import ensure_demo_data
+from tasks.retry import transient_only
+
+PROGRESS_SECONDS = 1.0
+
+
+@task(cache_policy=NO_CACHE)
+def find_data(data: str | None) -> str:
+    """The data directory: the one named, else the one loaded last, else the simulator's."""
+    if data:
+        return data
+    settings = get_settings()
+    client = connect(settings.hazelcast)
+    try:
+        manifest = FeatureStore(client).read_manifest()
+    finally:
+        client.shutdown()
+    return manifest.source if manifest else demo_data()
+
+
+def demo_data() -> str:
+    """The simulator's data directory; it is written if it is not there."""
+    return str(ensure_demo_data(get_settings().local.home.expanduser() / "demo-data"))
+
+
+@task(retries=3, retry_delay_seconds=[2, 5, 10], retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def load_into_hazelcast(data: str) -> dict[str, Any]:
+    """Read, check and load a data directory.
+
+    Returns:
+        Version, counts by map, seconds, and whether anything was loaded.
+
+    Raises:
+        InputError: a file or a row cannot be used; the version before stays in use.
+        TransientError: Hazelcast is away.
+    """
+    started = time.monotonic()
+    tables = read_feature_files(Path(data))
+    get_run_logger().info("read %s rows from %s: version %s", f"{sum(tables.counts.values()):,}", data, tables.version)
+    client = connect(get_settings().hazelcast)
+    try:
+        loaded = FeatureStore(client).load(tables, _Progress())
+    finally:
+        client.shutdown()
+    uncoded = tables.customers.select(pl.any_horizontal(pl.col("^.*_code$").is_null()).sum()).item()
+    return {
+        "version": tables.version,
+        "loaded": loaded,
+        "counts": tables.counts,
+        "customers_without_code": uncoded,
+        "source": tables.source,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+class _Progress:
+    """A progress bar in the UI, updated at most once a second."""
+
+    def __init__(self) -> None:
+        self._id: UUID | None = None
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now < self._next and done < total:
+            return
+        self._next = now + PROGRESS_SECONDS
+        percent = 100.0 * done / total
+        if self._id is None:
+            made = create_progress_artifact(percent, key="load-features-progress", description="rows in Hazelcast")
+            self._id = cast(UUID, made)  # called from a synchronous task, it is no coroutine
+        else:
+            update_progress_artifact(self._id, percent)

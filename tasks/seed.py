@@ -1,0 +1,87 @@
+"""Sending transactions to Kafka, with what people see of it meanwhile."""
+
+import time
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import PrefectException
+
+from infra.seeding import Seeded, seed
+from infra.settings import Settings, get_settings
+from infra.transaction_sources import FrameSource, Source, open_source
+from simulator.demo import ensure_demo_data
+from simulator.population import read_population
+from simulator.transactions import Simulation
+from tasks.retry import transient_only
+
+# Each is a call to Prefect's server, between two Kafka transactions.
+PROGRESS_SECONDS = 2.0
+
+
+@task(retries=5, retry_delay_seconds=[1, 2, 5, 15, 30], retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def send_transactions(
+    seed_id: str,
+    transactions: str | None,
+    data: str | None,
+    count: int,
+    rate: float | None,
+    random_seed: int,
+) -> Seeded:
+    """Send the transactions of a file, or simulated ones; a try with the same `seed_id` takes up where one ended.
+
+    Raises:
+        TransientError: Kafka did not take them.
+        TerminalError: a file or a setting must be mended.
+    """
+    settings = get_settings()
+    source = open_source(Path(transactions)) if transactions else _simulated(settings, data, count, random_seed)
+    return seed(settings.kafka, source, seed_id, rate=rate, on_progress=_Progress())
+
+
+def _simulated(settings: Settings, data: str | None, count: int, random_seed: int) -> Source:
+    directory = Path(data) if data else ensure_demo_data(settings.local.home.expanduser() / "demo-data")
+    simulation = Simulation(read_population(directory), count, random_seed)
+    return FrameSource(simulation.frames, simulation.count, simulation.identity)
+
+
+class _Progress:
+    """A progress bar and log lines; a Prefect server that is away must not stop the sending."""
+
+    def __init__(self) -> None:
+        self._logger = get_run_logger()
+        self._artifact: UUID | None = None
+        self._started = self._shown = time.monotonic()
+        self._first: int | None = None
+
+    def __call__(self, rows: int, total: int | None) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = rows
+            self._logger.info("%s of %s rows are in the topic already", f"{rows:,}", _or_unknown(total))
+        elif now - self._shown < PROGRESS_SECONDS and rows != total:
+            return
+        else:
+            pace = (rows - self._first) / max(now - self._started, 1e-9)
+            self._logger.info("%s of %s rows sent, %s rows/s", f"{rows:,}", _or_unknown(total), f"{pace:,.0f}")
+        self._shown = now
+        if total:
+            self._show(min(100.0, 100 * rows / total))
+
+    def _show(self, percent: float) -> None:
+        try:
+            if self._artifact is None:
+                self._artifact = create_progress_artifact(  # type: ignore[assignment] - synchronous here: the id
+                    percent, key="seeding", description="Transactions sent to Kafka"
+                )
+            else:
+                update_progress_artifact(self._artifact, percent)
+        except (PrefectException, httpx.HTTPError) as error:
+            self._logger.warning("the progress is not shown: %s", error)
+
+
+def _or_unknown(total: int | None) -> str:
+    return "an unknown number of" if total is None else f"{total:,}"
