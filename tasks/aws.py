@@ -22,10 +22,8 @@ RETRY_DELAYS: list[float] = [2, 5, 15, 30]
 
 def the_stack(name: str | None = None) -> Stack:
     """The stack of the settings, or another of the same account and region."""
-    settings = get_settings()
-    if name:
-        settings = settings.model_copy(update={"aws": settings.aws.model_copy(update={"stack": name})})
-    return Stack.of(settings)
+    stack = Stack.of(get_settings())
+    return stack.named(name) if name else stack
 
 
 @task(

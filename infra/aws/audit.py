@@ -42,19 +42,19 @@ def _by_ledger(stack: Stack) -> list[Resource]:
 
 
 def _by_tags(stack: Stack) -> list[Resource]:
-    found = []
     with explaining("look for what has the stack's tag"):
-        hits = tagged(stack, stack.name)
-    for arn, tags in hits.items():
-        known = next((k for k in KINDS if arn_type(arn) in k.arn_types), None)
-        name = tags.get(NAME_TAG, arn)
-        if known is None:
-            found.append(Resource(arn_type(arn), name, arn))
-            continue
-        with explaining(f"look for {arn}"):
-            if known.exists(stack, known.id_of(arn)):
-                found.append(Resource(known.name, name, known.id_of(arn)))
-    return found
+        hits = _tagged(stack, stack.name)
+    return [resource for arn, tags in hits.items() if (resource := _existing(stack, arn, tags))]
+
+
+def _existing(stack: Stack, arn: str, tags: dict[str, str]) -> Resource | None:
+    """What the tagging API lists, if it exists: it lists what was deleted too, for a while."""
+    name = tags.get(NAME_TAG, arn)
+    known = next((k for k in KINDS if arn_type(arn) in k.arn_types), None)
+    if known is None:
+        return Resource(arn_type(arn), name, arn)
+    with explaining(f"look for {arn}"):
+        return Resource(known.name, name, known.id_of(arn)) if known.exists(stack, known.id_of(arn)) else None
 
 
 def _by_names(stack: Stack) -> list[Resource]:
@@ -65,7 +65,7 @@ def _by_names(stack: Stack) -> list[Resource]:
     return found
 
 
-def tagged(stack: Stack, value: str | None) -> dict[str, dict[str, str]]:
+def _tagged(stack: Stack, value: str | None) -> dict[str, dict[str, str]]:
     """The tags of everything that has the stack tag, by ARN; `value` names one stack. Some of it may be deleted."""
     condition = {"Key": STACK_TAG} | ({"Values": [value]} if value else {})
     hits = stack.pages("resourcegroupstaggingapi", "get_resources", "ResourceTagMappingList", TagFilters=[condition])
@@ -73,13 +73,14 @@ def tagged(stack: Stack, value: str | None) -> dict[str, dict[str, str]]:
 
 
 def expiries(stack: Stack) -> dict[str, str]:
-    """When each stack of this account and region expires: the latest time on any of its resources."""
+    """When each stack of this account and region expires: the latest time on any resource that exists."""
     latest: dict[str, str] = {}
     with explaining("look for stacks"):
-        for tags in tagged(stack, None).values():
-            if EXPIRES_TAG in tags:
-                name = tags[STACK_TAG]
-                latest[name] = max(latest.get(name, ""), tags[EXPIRES_TAG])
+        hits = _tagged(stack, None)
+    for arn, tags in hits.items():
+        name, expires = tags[STACK_TAG], tags.get(EXPIRES_TAG, "")
+        if expires > latest.get(name, "") and _existing(stack.named(name), arn, tags):
+            latest[name] = expires
     return latest
 
 

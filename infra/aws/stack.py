@@ -26,6 +26,11 @@ class Stack:
         """The stack of these settings, to expire as they say, counted from now."""
         return cls(settings, datetime.now(UTC) + timedelta(hours=settings.aws.expires_after_hours))
 
+    def named(self, name: str) -> "Stack":
+        """Another stack of the same account and region."""
+        aws = self.settings.aws.model_copy(update={"stack": name})
+        return Stack(self.settings.model_copy(update={"aws": aws}), self.expires)
+
     @property
     def name(self) -> str:
         """Its short name, the value of its tag."""
