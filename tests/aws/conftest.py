@@ -19,9 +19,7 @@ from infra.aws.kinds import KINDS, kind
 from infra.aws.resource import Kind
 from infra.aws.stack import Stack
 from infra.errors import FraudflowError
-from infra.local import runs
 from infra.local import stack as local_stack
-from infra.local.rest import PrefectApi
 from infra.settings import AwsSettings, KafkaSettings, LocalSettings, Settings, get_settings
 from tests.conftest import PROJECT, environment, running
 
@@ -194,21 +192,17 @@ def take_down(stack: Stack, kinds: Sequence[Kind] = TEARDOWN, but: Sequence[str]
 
 
 @pytest.fixture(scope="package")
-def prefect_url(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Prefect server of these tests' own, with the deployments for ECS of prefect.yaml."""
-    with (
-        running(tmp_path_factory.mktemp("prefect"), {local_stack.PREFECT}) as settings,
-        temporary_settings({PREFECT_API_URL: settings.prefect_api_url}),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        url = str(settings.prefect_api_url)
-        patch.setenv("PREFECT_API_URL", url)
-        runs.ensure_pool(PrefectApi(url))
-        subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--name", "ecs"],
-            cwd=PROJECT,
-            check=True,
-            capture_output=True,
-            timeout=180,
-        )
-        yield url
+def prefect_home(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real Prefect server with a worker and the deployments of prefect.yaml, as `fraudflow up` makes them.
+
+    The worker has the settings of `settings_for` with this home, and simulated AWS.
+    """
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(settings_for(home)).items():
+            patch.setenv(name, value)
+        with running(home, {local_stack.PREFECT, local_stack.WORKER}) as settings:
+            url = str(settings.prefect_api_url)
+            patch.setenv("PREFECT_API_URL", url)
+            with temporary_settings({PREFECT_API_URL: url}):
+                yield home

@@ -1,6 +1,10 @@
 """The whole way by the flows, on a real Prefect server: up, again, scaled, down; and taken up again after a failure."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +20,8 @@ from infra.aws.stack import Stack
 from infra.errors import TerminalError
 from infra.settings import Settings
 from tasks import aws as tasks
-from tests.aws.conftest import Calls, Ids
+from tests.aws.conftest import Calls, Ids, settings_for
+from tests.conftest import environment
 
 pytestmark = pytest.mark.server
 
@@ -92,7 +97,7 @@ def _pools() -> set[str]:
         return {pool.name for pool in client.read_work_pools()}
 
 
-@pytest.mark.usefixtures("prefect_url")
+@pytest.mark.usefixtures("prefect_home")
 def test_up_again_scaled_and_down(aws: Calls, ecs_settings: Settings) -> None:
     stack = Stack.of(ecs_settings)
     assert set(_whats_there(stack).values()) == {0}
@@ -103,14 +108,13 @@ def test_up_again_scaled_and_down(aws: Calls, ecs_settings: Settings) -> None:
     assert "ecs-dev" in _pools()
     assert _expiry_is_armed(), "what is forgotten is torn down"
 
+    assert scale_ecs(scorers=5) == {"before": 2, "running": 5, "lag": None}
+    assert _tasks_of(stack, "scorers") == 5
+
     aws.clear()
     again = provision_ecs(topics=False)
     assert (again["created"], again["changed"]) == ([], [])
     assert aws.writes() == []
-
-    assert scale_ecs(scorers=5) == {"before": 2, "running": 5, "lag": None}
-    assert _tasks_of(stack, "scorers") == 5
-    provision_ecs(topics=False)
     assert _tasks_of(stack, "scorers") == 5, "provisioning leaves alone what somebody scaled"
 
     removed = teardown_ecs()["removed"]
@@ -121,7 +125,7 @@ def test_up_again_scaled_and_down(aws: Calls, ecs_settings: Settings) -> None:
     assert teardown_ecs()["removed"] == [], "a second teardown finds nothing"
 
 
-@pytest.mark.usefixtures("prefect_url")
+@pytest.mark.usefixtures("prefect_home")
 def test_a_failure_half_way_is_told_and_taken_up_again(aws: Calls, ecs_settings: Settings) -> None:
     stack = Stack.of(ecs_settings)
     aws.fail("CreateCluster", "AccessDeniedException", "not authorized to perform ecs:CreateCluster")
@@ -153,7 +157,7 @@ def test_a_failure_half_way_is_told_and_taken_up_again(aws: Calls, ecs_settings:
     assert set(_whats_there(stack).values()) == {0}
 
 
-@pytest.mark.usefixtures("prefect_url")
+@pytest.mark.usefixtures("prefect_home")
 def test_what_is_throttled_goes_on_by_itself(
     aws: Calls, ecs_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +176,7 @@ def test_what_is_throttled_goes_on_by_itself(
     assert len(tries) == 2
 
 
-@pytest.mark.usefixtures("prefect_url")
+@pytest.mark.usefixtures("prefect_home")
 def test_only_what_has_expired_is_torn_down(aws: Calls, ecs_settings: Settings) -> None:
     other = ecs_settings.model_copy(deep=True)
     other.aws.stack = "forgotten"
@@ -182,3 +186,28 @@ def test_only_what_has_expired_is_torn_down(aws: Calls, ecs_settings: Settings) 
     assert expire_ecs() == {"expired": ["forgotten"], "alive": ["dev"]}
     urls = Stack.of(ecs_settings).api("sqs").list_queues()["QueueUrls"]
     assert [url.rpartition("/")[2] for url in urls] == ["fraudflow-dev-task-events"]
+
+
+def test_by_the_command_line_and_the_deployments(aws: Calls, prefect_home: Path) -> None:
+    """As people do it: the price, the run of a deployment on the worker, its log lines, and what is left."""
+    settings = settings_for(prefect_home)
+    stack = Stack.of(settings)
+
+    def fraudflow(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("fraudflow")), *arguments]
+        environ = os.environ | environment(settings) | {"COLUMNS": "200"}
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=200, check=False)
+
+    dry = fraudflow("provision", "--target", "ecs", "--dry-run")
+    assert "NAT gateway" in dry.stdout
+    assert "USD per million transactions" in dry.stdout
+    assert set(_whats_there(stack).values()) == {0}
+    done = fraudflow("provision", "--target", "ecs", "--yes", "--no-topics")
+    assert done.returncode == 0, done.stderr
+    assert "USD an hour" in done.stderr
+    assert not any(word in done.stderr + done.stdout for word in ("kafka-secret-word", "prefect-secret-word"))
+    assert _whats_there(stack) == _planned(stack)
+    gone = fraudflow("teardown", "--target", "ecs")
+    assert gone.returncode == 0, gone.stderr
+    assert "nothing is left on AWS" in gone.stdout
+    assert set(_whats_there(stack).values()) == {0}
