@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -198,11 +199,13 @@ def prefect_home(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     The worker has the settings of `settings_for` with this home, and simulated AWS.
     """
     home = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(settings_for(home)).items():
-            patch.setenv(name, value)
-        with running(home, {local_stack.PREFECT, local_stack.WORKER}) as settings:
-            url = str(settings.prefect_api_url)
-            patch.setenv("PREFECT_API_URL", url)
-            with temporary_settings({PREFECT_API_URL: url}):
-                yield home
+    with ExitStack() as held:
+        with pytest.MonkeyPatch.context() as patch:
+            # For the worker that starts here, and for nobody else in these tests.
+            for name, value in environment(settings_for(home)).items():
+                patch.setenv(name, value)
+            settings = held.enter_context(running(home, {local_stack.PREFECT, local_stack.WORKER}))
+        url = str(settings.prefect_api_url)
+        held.enter_context(pytest.MonkeyPatch.context()).setenv("PREFECT_API_URL", url)
+        held.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        yield home

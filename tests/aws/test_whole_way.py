@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from confluent_kafka import Producer
 from prefect.client.orchestration import get_client
 
 from flows.expire_ecs import expire_ecs
@@ -18,7 +19,8 @@ from flows.teardown_ecs import teardown_ecs
 from infra.aws import plan
 from infra.aws.stack import Stack
 from infra.errors import TerminalError
-from infra.settings import Settings
+from infra.kafka import client_config
+from infra.settings import Settings, get_settings
 from tasks import aws as tasks
 from tests.aws.conftest import Calls, Ids, settings_for
 from tests.conftest import environment
@@ -211,3 +213,23 @@ def test_by_the_command_line_and_the_deployments(aws: Calls, prefect_home: Path)
     assert gone.returncode == 0, gone.stderr
     assert "nothing is left on AWS" in gone.stdout
     assert set(_whats_there(stack).values()) == {0}
+
+
+@pytest.mark.usefixtures("prefect_home")
+def test_the_lag_decides_how_many_scorers_there_are(
+    aws: Calls, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a real Kafka: nobody scores, so every record is lag."""
+    own = settings_for(tmp_path / "home", transactions_per_second=1, scorers=1, max_scorers=3)
+    Ids(Stack.of(own))["ecs service/scorers"]
+    own.kafka = settings.kafka
+    for name, value in environment(own).items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    assert scale_ecs(within_seconds=10) == {"before": 1, "running": 1, "lag": 0}
+    producer = Producer(client_config(settings.kafka))
+    for number in range(100):
+        producer.produce(settings.kafka.topics.transactions, b"{}", key=str(number))
+    assert producer.flush(30) == 0
+    assert scale_ecs(within_seconds=10) == {"before": 1, "running": 3, "lag": 100}
+    assert _tasks_of(Stack.of(own), "scorers") == 3
