@@ -121,12 +121,12 @@ def teardown(
 @app.command()
 def status() -> None:
     """Show what is up, where, and where its log is."""
-    from infra.local import stack
+    from infra.local.status import status_of
 
     table = Table(box=None, pad_edge=False)
     for heading in ("service", "state", "address", "pid", "detail"):
         table.add_column(heading)
-    for service in stack.status(get_settings()):
+    for service in status_of(get_settings()):
         table.add_row(service.name, service.state, service.address or "", str(service.pid or ""), service.detail or "")
     Console().print(table)
 

@@ -1,5 +1,6 @@
 """Kafka clients from the settings, and the few questions that the rooms ask a cluster."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from infra.errors import TerminalError, TransientError
 from infra.settings import KafkaSettings
 
 REQUEST_TIMEOUT_SECONDS = 15.0
+# How often it is looked at what librdkafka has to say while it tries.
+_LISTENING_SECONDS = 1.0
+_ADVICE = "Check the address, the login and the rights in FRAUDFLOW_KAFKA__*"
+_REFUSALS = {KafkaError._AUTHENTICATION, KafkaError._SSL}
 
 _LOGIN = (
     "security_protocol",
@@ -43,9 +48,41 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     return config
 
 
-def admin(kafka: KafkaSettings) -> AdminClient:
-    """An admin client."""
-    return AdminClient(client_config(kafka))
+class _Admin:
+    """An admin client that hears why a broker refuses it: librdkafka tells a callback, and keeps trying."""
+
+    def __init__(self, kafka: KafkaSettings):
+        self._said: list[KafkaError] = []
+        config = client_config(kafka)
+        config["error_cb"] = self._said.append
+        try:
+            self.client = AdminClient(config)
+        except KafkaException as error:
+            raise explained(error, "these settings make no Kafka client") from error
+
+    def topics(self) -> dict[str, int]:
+        """The number of partitions of each topic of the cluster, by name.
+
+        Raises:
+            TransientError: nobody answers.
+            TerminalError: the brokers refuse our login, or we their certificate.
+        """
+        deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
+        while True:
+            try:
+                metadata = self.client.list_topics(timeout=_LISTENING_SECONDS)
+            except KafkaException as error:
+                self.client.poll(0)
+                refusals = [said for said in self._said if said.code() in _REFUSALS or "SSL alert" in said.str()]
+                # A broker that goes down in the middle of a handshake looks like one that refuses it, once.
+                if len(refusals) > 1 or any(said.code() == KafkaError._AUTHENTICATION for said in refusals):
+                    raise TerminalError(f"Kafka does not let us in: {refusals[-1].str()}. {_ADVICE}") from error
+                if time.monotonic() > deadline:
+                    heard = [said for said in self._said if said.code() != KafkaError._ALL_BROKERS_DOWN]
+                    why = KafkaException(heard[-1]) if heard else error
+                    raise explained(why, "Kafka does not answer") from error
+            else:
+                return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 
 def topic_names(kafka: KafkaSettings) -> list[str]:
@@ -64,11 +101,11 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
     Raises:
         TransientError: the cluster did not answer in time.
     """
-    client = admin(kafka)
-    present = _topics(client)
+    admin = _Admin(kafka)
+    present = admin.topics()
     missing = [name for name in topic_names(kafka) if name not in present]
     futures = (
-        client.create_topics(
+        admin.client.create_topics(
             [
                 NewTopic(
                     name,
@@ -94,23 +131,16 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
 
 def partitions(kafka: KafkaSettings) -> dict[str, int]:
     """The number of partitions of each topic of the pipeline that exists, by name."""
-    present = _topics(admin(kafka))
+    present = _Admin(kafka).topics()
     return {name: present[name] for name in topic_names(kafka) if name in present}
-
-
-def _topics(client: AdminClient) -> dict[str, int]:
-    try:
-        metadata = client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS)
-    except KafkaException as error:
-        raise explained(error, "Kafka does not answer") from error
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 
 def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
     """Delete topics and everything in them. Returns those that existed."""
-    client = admin(kafka)
-    present = [name for name in names if name in _topics(client)]
-    futures = client.delete_topics(present, operation_timeout=REQUEST_TIMEOUT_SECONDS) if present else {}
+    admin = _Admin(kafka)
+    there = admin.topics()
+    present = [name for name in names if name in there]
+    futures = admin.client.delete_topics(present, operation_timeout=REQUEST_TIMEOUT_SECONDS) if present else {}
     for name, future in futures.items():
         try:
             future.result()
@@ -122,7 +152,8 @@ def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
 def group_members(kafka: KafkaSettings, group_id: str) -> int:
     """The number of consumers that are in a group now."""
     try:
-        group = admin(kafka).describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_SECONDS)[group_id]
+        client = _Admin(kafka).client
+        group = client.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_SECONDS)[group_id]
         return len(group.result().members)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
@@ -134,9 +165,9 @@ class GroupReader:
     """Reads how far a consumer group has come, without joining it."""
 
     def __init__(self, kafka: KafkaSettings, group_id: str, topic: str):
-        self._consumer = Consumer(_reader_config(kafka, group_id))
         self._topic = topic
         self._partitions = [TopicPartition(topic, p) for p in range(partitions(kafka).get(topic, 0))]
+        self._consumer = Consumer(_reader_config(kafka, group_id))
 
     def lag(self) -> int:
         """Offsets not yet committed by the group.
@@ -169,11 +200,12 @@ class GroupReader:
 
 def last_records(kafka: KafkaSettings, topic: str) -> list[Message]:
     """The newest committed record of each partition that has one."""
+    count = partitions(kafka).get(topic, 0)
     consumer = Consumer(_reader_config(kafka, "fraudflow-offsets"))
     newest: dict[int | None, Message] = {}
     try:
         starts = []
-        for p in range(partitions(kafka).get(topic, 0)):
+        for p in range(count):
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=REQUEST_TIMEOUT_SECONDS)
             if high > low:
                 starts.append(TopicPartition(topic, p, max(low, high - _LOOK_BACK)))
@@ -238,4 +270,4 @@ def explained(error: KafkaException, what: str) -> TransientError | TerminalErro
     }
     if cause.retriable() or cause.code() in transient:
         return TransientError(f"{what}: {cause.str()}")
-    return TerminalError(f"{what}: {cause.str()}. Check the address, the login and the rights in FRAUDFLOW_KAFKA__*")
+    return TerminalError(f"{what}: {cause.str()}. {_ADVICE}")

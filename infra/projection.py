@@ -5,7 +5,9 @@ maps are keyed, so reading the topic twice changes nothing.
 """
 
 import logging
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hazelcast.client import HazelcastClient
@@ -19,6 +21,9 @@ from infra.settings import KafkaSettings, Settings
 logger = logging.getLogger(__name__)
 
 _TOPIC_MAPPING = "predictions_topic"
+# Java's names of what a broker, or a client of it, does not put up with.
+_REFUSALS = ("AuthenticationException", "AuthorizationException", "SSLHandshakeException", "KafkaException: Failed to")
+_REFUSAL_SECONDS = 10.0
 _JOBS = ("predictions_to_map", "predictions_to_card_activity")
 
 # What existing readers of predictionResult know, and what was added; name and SQL type.
@@ -63,7 +68,12 @@ class Projection:
         self._settings = settings
 
     def ensure(self) -> list[str]:
-        """Make the mappings and jobs that are missing. Returns the names of the jobs it had to create."""
+        """Make the mappings and jobs that are missing. Returns the names of the jobs it had to create.
+
+        Raises:
+            TerminalError: the brokers refuse the members' login, or they the brokers' certificate.
+            TransientError: the cluster does not answer.
+        """
         columns = ", ".join(f'"{name}" {kind}' for name, kind in PREDICTION_COLUMNS.items())
         missing = [job for job in _JOBS if job not in self.jobs()]
         if not missing:
@@ -96,13 +106,18 @@ class Projection:
                 + f') FROM "{_TOPIC_MAPPING}"'
             ),
         }
-        for job in missing:
-            # A snapshot remembers the offsets, so that a member's death repeats a second's rows, not the topic.
-            self._execute(
-                f'CREATE JOB IF NOT EXISTS "{job}" OPTIONS '
-                f"('processingGuarantee'='atLeastOnce', 'snapshotIntervalMillis'='1000') AS {statements[job]}"
-            )
-            logger.info("created job %s", job)
+        try:
+            self._look_into_topic()
+            for job in missing:
+                # A snapshot remembers the offsets, so that a member's death repeats a second's rows, not the topic.
+                self._execute(
+                    f'CREATE JOB IF NOT EXISTS "{job}" OPTIONS '
+                    f"('processingGuarantee'='atLeastOnce', 'snapshotIntervalMillis'='1000') AS {statements[job]}"
+                )
+                logger.info("created job %s", job)
+        finally:
+            # The jobs have what they need of it, and anyone who can send SQL could read the login in it.
+            self._execute(f'DROP MAPPING IF EXISTS "{_TOPIC_MAPPING}"')
         return missing
 
     def jobs(self) -> list[str]:
@@ -134,6 +149,23 @@ class Projection:
         self.clear()
         self.ensure()
 
+    def _look_into_topic(self) -> None:
+        """Find out whether the members can read the topic: of a job, SQL says no more than that it is there."""
+        if not java_login(self._settings.kafka):
+            return
+        answered = threading.Event()
+        result = self._call(lambda: self._client.sql.execute(f'SELECT 1 FROM "{_TOPIC_MAPPING}" LIMIT 1').result())
+        try:
+            first = next(result.iterator())
+            first.add_done_callback(lambda _: answered.set())
+            # A topic without records says nothing for ever, and a refusal comes at once.
+            if answered.wait(_REFUSAL_SECONDS):
+                self._call(first.result)
+        except StopIteration:
+            return
+        finally:
+            result.close().result()
+
     def _kafka_options(self) -> dict[str, str]:
         """How the members reach Kafka; Java's names for what librdkafka names otherwise."""
         settings = self._settings
@@ -155,12 +187,19 @@ class Projection:
     def _query(self, statement: str, *parameters: Any) -> list[Any]:
         return self._call(lambda: list(self._client.sql.execute(statement, *parameters).result()))
 
-    @staticmethod
-    def _call(call: Callable[[], Any]) -> Any:
+    def _call(self, call: Callable[[], Any]) -> Any:
         try:
             return call()
         except (HazelcastSqlError, HazelcastError) as error:
-            raise TransientError(f"Hazelcast SQL: {error}") from error
+            said = str(error)
+            for secret in _secrets(self._settings.kafka):
+                said = said.replace(secret, "***")
+            if any(refusal in said for refusal in _REFUSALS):
+                raise TerminalError(
+                    f"Hazelcast's members cannot read Kafka: {said}. Check the login in FRAUDFLOW_KAFKA__*, and "
+                    "FRAUDFLOW_KAFKA__SSL_TRUSTSTORE_LOCATION where the members see other files than we do"
+                ) from None
+            raise TransientError(f"Hazelcast SQL: {said}") from None
 
 
 _CARD_ACTIVITY_FIELDS = {
@@ -175,7 +214,11 @@ _CARD_ACTIVITY_FIELDS = {
 
 
 def java_login(kafka: KafkaSettings) -> dict[str, str]:
-    """The login of `kafka` in the words of the Java client. Holds secrets: never log it."""
+    """The login of `kafka` in the words of the Java client. Holds secrets: never log it.
+
+    Raises:
+        TerminalError: a file that it names cannot be read, or not by Java.
+    """
     options: dict[str, str] = {}
     if kafka.security_protocol != "PLAINTEXT":
         options["security.protocol"] = kafka.security_protocol
@@ -191,14 +234,33 @@ def java_login(kafka: KafkaSettings) -> dict[str, str]:
     if authority:
         options |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(authority)}
     if kafka.ssl_certificate_location and kafka.ssl_key_location:
+        key = _read(kafka.ssl_key_location)
+        if "BEGIN PRIVATE KEY" not in key and "BEGIN ENCRYPTED PRIVATE KEY" not in key:
+            raise TerminalError(
+                f"{kafka.ssl_key_location} is no PKCS #8 key, the only kind that Hazelcast's members read: "
+                f"openssl pkcs8 -topk8 -in {kafka.ssl_key_location} -out key.pem, and name that file in "
+                "FRAUDFLOW_KAFKA__SSL_KEY_LOCATION"
+            )
         options |= {
             "ssl.keystore.type": "PEM",
-            "ssl.keystore.certificate.chain": kafka.ssl_certificate_location.read_text(),
-            "ssl.keystore.key": kafka.ssl_key_location.read_text(),
+            "ssl.keystore.certificate.chain": _read(kafka.ssl_certificate_location),
+            "ssl.keystore.key": key,
         }
         if kafka.ssl_key_password:
             options["ssl.key.password"] = kafka.ssl_key_password.get_secret_value()
     return options
+
+
+def _secrets(kafka: KafkaSettings) -> list[str]:
+    held = [one.get_secret_value() for one in (kafka.sasl_password, kafka.ssl_key_password) if one]
+    return [form for secret in held for form in (_jaas(secret), secret)]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise TerminalError(f"cannot read {path}, which FRAUDFLOW_KAFKA__SSL_* names: {error.strerror}") from error
 
 
 def _jaas(value: str) -> str:

@@ -11,8 +11,10 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from infra.errors import TerminalError
 
 STACK_FILE = "stack.json"
 
@@ -47,6 +49,20 @@ class KafkaSettings(BaseModel):
         default=4, ge=1, description="of each topic when it is created; bounds the scorer processes"
     )
     replication_factor: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _whole_login(self) -> "KafkaSettings":
+        """Refuse half a login: Kafka's clients would fall back to Kerberos, or wait without a word."""
+        if self.security_protocol.startswith("SASL_"):
+            parts = ("sasl_mechanism", "sasl_username", "sasl_password")
+            missing = [name for name in parts if getattr(self, name) is None]
+            if missing:
+                raise ValueError(f"{self.security_protocol} needs {' and '.join(missing)} too")
+        elif self.sasl_mechanism:
+            raise ValueError(f"{self.sasl_mechanism} needs security_protocol SASL_SSL or SASL_PLAINTEXT")
+        if bool(self.ssl_certificate_location) != bool(self.ssl_key_location):
+            raise ValueError("a client's certificate needs both ssl_certificate_location and ssl_key_location")
+        return self
 
 
 class HazelcastSettings(BaseModel):
@@ -91,9 +107,9 @@ class LocalSettings(BaseModel):
 
     home: Path = Field(default=Path(".fraudflow"), description="state, logs and pids")
     cache: Path = Field(default=Path("~/.cache/fraudflow"), description="downloaded jars")
-    kafka_port: int = 9092
-    hazelcast_port: int = 5701
-    prefect_port: int = 4200
+    kafka_port: int = Field(default=9092, ge=0, le=65_535)
+    hazelcast_port: int = Field(default=5701, ge=0, le=65_530, description="of the first member; the others follow")
+    prefect_port: int = Field(default=4200, ge=0, le=65_535)
     members: int = Field(default=1, ge=1, le=5)
     kafka_heap: str = "512m"
     hazelcast_heap: str = "2g"
@@ -206,14 +222,40 @@ class _StackSource(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        local = LocalSettings.model_validate(self.current_state.get("local") or {})
-        path = local.home.expanduser() / STACK_FILE
-        if not path.is_file():
-            return {}
-        return json.loads(path.read_text())["settings"]
+        local = self.current_state.get("local") or {}
+        # Only the home: whether the rest is valid is found out, and told by name, when all sources are together.
+        home = local.home if isinstance(local, LocalSettings) else Path(local.get("home") or LocalSettings().home)
+        return read_stack_file(home.expanduser()).get("settings", {})
+
+
+def read_stack_file(home: Path) -> dict[str, Any]:
+    """What the local stack in `home` wrote about itself.
+
+    A file that is not JSON, as a power cut can leave it, says as much as none: the stack finds its processes
+    without it, and writes it anew at the next `up`.
+    """
+    try:
+        return json.loads((home / STACK_FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return {}
 
 
 @cache
 def get_settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once.
+
+    Raises:
+        TerminalError: a variable has a value that it cannot have. The message names it and not its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise TerminalError("; ".join(_told(problem) for problem in error.errors(include_input=False))) from None
+    except SettingsError as error:
+        raise TerminalError(str(error)) from None
+
+
+def _told(problem: Any) -> str:
+    variable = "FRAUDFLOW_" + "__".join(str(part) for part in problem["loc"]).upper()
+    hint = """, written as JSON: '["host:5701"]'""" if problem["type"] == "list_type" else ""
+    return f"{variable}: {problem['msg']}{hint}"

@@ -4,9 +4,9 @@ import logging
 import threading
 
 from hazelcast.errors import HazelcastError
-from infra.feature_store import FeatureStore
 
 from infra.errors import TransientError
+from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
 from infra.settings import Settings
 from scoring.features import Features

@@ -82,10 +82,10 @@ class ScoringLoop:
     def _outputs(self, scored: Scored, source: Source, messages: list[Message]) -> list[Output]:
         """Predictions keep their input's partition, so that a card's predictions stay in order."""
         topics = self._settings.kafka.topics
-        predictions = [
-            {"key": key, "value": value, "partition": source.partitions[p] % self._output_partitions}
-            for key, value, p in zip(scored.keys, scored.values, scored.positions, strict=True)
-        ]
+        predictions: dict[int, list[dict[str, bytes]]] = {}
+        for key, value, p in zip(scored.keys, scored.values, scored.positions, strict=True):
+            target = source.partitions[p] % self._output_partitions
+            predictions.setdefault(target, []).append({"key": key, "value": value})
         letters = [
             {
                 "key": b"%b-%d-%d" % (source.topic.encode(), source.partitions[p], source.offsets[p]),
@@ -102,7 +102,7 @@ class ScoringLoop:
         ]
         alerts = [{"key": scored.keys[i], "value": scored.values[i]} for i in scored.alerts]
         return [
-            Output(topics.predictions, predictions),
+            *(Output(topics.predictions, messages, target) for target, messages in predictions.items()),
             Output(topics.alerts, alerts),
             Output(topics.dead_letters, letters),
         ]

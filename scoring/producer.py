@@ -10,6 +10,8 @@ from infra.settings import KafkaSettings, ScoringSettings
 
 logger = logging.getLogger(__name__)
 
+PARTITION_BY_KEY = -1  # librdkafka's RD_KAFKA_PARTITION_UA
+
 
 class Aborted(Exception):
     """The transaction was not committed; the batch must be taken again."""
@@ -86,9 +88,9 @@ class TransactionalProducer:
 class Output:
     """Messages for one topic."""
 
-    def __init__(self, topic: str, messages: list[dict[str, Any]]):
-        """`messages`: dictionaries with key, value and partition."""
-        self.topic, self.messages = topic, messages
+    def __init__(self, topic: str, messages: list[dict[str, Any]], partition: int = PARTITION_BY_KEY):
+        """Args: `messages` have a key and a value; a `partition` of their own would be ignored by librdkafka."""
+        self.topic, self.messages, self.partition = topic, messages, partition
 
     def produce(self, producer: Producer) -> None:
         """Hand the messages over.
@@ -99,7 +101,7 @@ class Output:
         """
         if not self.messages:
             return
-        queued = producer.produce_batch(self.topic, self.messages)
+        queued = producer.produce_batch(self.topic, self.messages, self.partition)
         if queued != len(self.messages):
             refused = next(m["_error"] for m in self.messages if "_error" in m)
             raise refused if isinstance(refused, KafkaException) else KafkaException(refused)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 
-from infra.feature_store import FeatureStore
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -22,6 +21,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
 from infra.errors import TransientError
+from infra.feature_store import FeatureStore
 from infra.hazelcast import CARD_ACTIVITY, PREDICTIONS, connect
 from infra.kafka import delete_topics, group_members, partitions
 from infra.projection import Projection

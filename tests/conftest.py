@@ -41,10 +41,22 @@ def reference() -> Path:
 def running(home: Path, services: Collection[str], **changes: object) -> Iterator[Settings]:
     """A stack of these services in `home`; when the run ends or is killed, so does the stack."""
     settings = Settings(local=LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0), **changes)
-    guard = subprocess.Popen([sys.executable, "-m", "tests.guard", str(home)], stdin=subprocess.PIPE, cwd=PROJECT)
-    try:
+    with guarded(home):
         stack.up(settings, services=services)
         yield stack.with_addresses(settings)
+
+
+@contextmanager
+def guarded(home: Path) -> Iterator[None]:
+    """End every process of the stack in `home` afterwards, also when this run is killed.
+
+    The guard has a session of its own: Ctrl-C, and a `timeout` around the run, signal the run's whole group.
+    """
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "tests.guard", str(home)], stdin=subprocess.PIPE, cwd=PROJECT, start_new_session=True
+    )
+    try:
+        yield
     finally:
         assert guard.stdin is not None
         guard.stdin.close()

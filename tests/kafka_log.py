@@ -21,15 +21,16 @@ def read(kafka: KafkaSettings, topic: str) -> list[Message]:
             "enable.auto.commit": False,
         }
     )
-    consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions(kafka)[topic])])
-    messages, open_ends = [], partitions(kafka)[topic]
+    open_ends = set(range(partitions(kafka)[topic]))
+    consumer.assign([TopicPartition(topic, p, 0) for p in open_ends])
+    messages = []
     while open_ends:
         for message in consumer.consume(10_000, 1):
             error = message.error()
             if error is None:
                 messages.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                open_ends -= 1
+                open_ends.discard(message.partition())
             else:
                 raise AssertionError(error)
     consumer.close()

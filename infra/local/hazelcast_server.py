@@ -1,7 +1,7 @@
 """Hazelcast members with SQL, Jet and the Kafka connector, on 127.0.0.1."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,15 +39,18 @@ def name(number: int) -> str:
     return f"hazelcast-{number}"
 
 
-def addresses(wanted: int, count: int, previous: Sequence[str | None]) -> list[str]:
-    """Where each member is to listen, those that run already included; `previous` has one entry each."""
+def number(name: str) -> int:
+    """The number in a member's name."""
+    return int(name.rpartition("-")[2])
+
+
+def addresses(wanted: int, count: int, running: Mapping[int, str], last: Mapping[int, str]) -> list[str]:
+    """Where each member is to listen: where it runs, at the wanted port, or for 0 where it ran last if it can."""
     result = []
-    for index in range(count):
-        address = previous[index] if index < len(previous) else None
-        if address and (wanted == 0 or address.endswith(f":{wanted + index}")):
-            result.append(address)
-        else:
-            result.append(f"{ports.HOST}:{wanted + index if wanted else ports.choose(0, setting='')}")
+    for n in range(1, count + 1):
+        before = int(last[n].rpartition(":")[2]) if n in last else None
+        port = wanted + n - 1 if wanted else ports.choose(0, setting="", previous=before)
+        result.append(running.get(n) or f"{ports.HOST}:{port}")
     return result
 
 
@@ -81,6 +84,7 @@ def start(
         ),
         home=home,
         address=address,
+        env=java.environment(),
     )
 
 

@@ -3,7 +3,9 @@
 There is no resolver at run time: what is not in the lock file is not run, and a changed byte is refused.
 """
 
+import base64
 import hashlib
+import http.client
 import os
 import tempfile
 import time
@@ -126,7 +128,7 @@ def _get(jar: Jar, url: str) -> bytes:
     last: Exception | None = None
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with urllib.request.urlopen(url, timeout=_READ_TIMEOUT_SECONDS) as response:  # noqa: S310 - checked above
+            with urllib.request.urlopen(_request(url), timeout=_READ_TIMEOUT_SECONDS) as response:  # noqa: S310
                 return response.read()
         except urllib.error.HTTPError as error:
             # 429 and 5xx are the repository's trouble, the rest of them ours.
@@ -136,7 +138,9 @@ def _get(jar: Jar, url: str) -> bytes:
                     f"Name a Maven repository that has it in FRAUDFLOW_LOCAL__MAVEN_REPOSITORY"
                 ) from error
             last = error
-        except (OSError, ValueError) as error:
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(getattr(error, "reason", None), FileNotFoundError):
+                raise TerminalError(f"{jar.coordinates}: there is no {_shown(url)}") from error
             last = error
         if attempt < _ATTEMPTS:
             time.sleep(attempt)
@@ -144,6 +148,17 @@ def _get(jar: Jar, url: str) -> bytes:
         f"{jar.coordinates}: {_shown(url)} cannot be read ({last}). Check the network and try again, or name "
         f"another repository in FRAUDFLOW_LOCAL__MAVEN_REPOSITORY; jars that were fetched are kept"
     ) from last
+
+
+def _request(url: str) -> urllib.request.Request:
+    """The request for a URL, with the user and password in it where HTTP wants them."""
+    request = urllib.request.Request(_shown(url))  # noqa: S310 - the scheme was looked at
+    login, at, _ = urllib.parse.urlsplit(url).netloc.rpartition("@")
+    if at:
+        token = base64.b64encode(urllib.parse.unquote(login).encode()).decode()
+        # Not sent on to where the repository may redirect to.
+        request.add_unredirected_header("Authorization", f"Basic {token}")
+    return request
 
 
 def _sha256(path: Path) -> str | None:

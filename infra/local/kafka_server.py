@@ -1,6 +1,5 @@
 """A Kafka of one node, broker and controller in one process, on 127.0.0.1."""
 
-import os
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
@@ -12,12 +11,13 @@ from confluent_kafka.admin import AdminClient
 
 from infra.errors import TerminalError
 from infra.local import jars, java, ports
-from infra.local.processes import Started, spawn
+from infra.local.processes import Started, run, spawn
 from infra.settings import LocalSettings
 
 NAME = "kafka"
 
 _FORMAT_TIMEOUT_SECONDS = 60
+_WITHOUT_ELR = ("--feature", "eligible.leader.replicas.version=0")
 _LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
 # One node holds one copy of everything. Four partitions instead of Kafka's fifty for its own topics: each is
@@ -69,7 +69,7 @@ def start(local: LocalSettings, home: Path, *, previous: str | None, progress: C
         )
     )
     if not (data / "meta.properties").exists():
-        _format(class_path, config)
+        _format(class_path, config, home)
     return spawn(
         NAME,
         java.command(
@@ -84,8 +84,7 @@ def start(local: LocalSettings, home: Path, *, previous: str | None, progress: C
         ),
         home=home,
         address=f"{ports.HOST}:{port}",
-        # KAFKA_* and JAVA_TOOL_OPTIONS of the surrounding shell are not meant for this one.
-        env={name: value for name, value in os.environ.items() if name != "JAVA_TOOL_OPTIONS"},
+        env=java.environment(),
     )
 
 
@@ -101,7 +100,7 @@ def answers(address: str) -> bool:
         return False
 
 
-def _format(class_path: list[Path], config: Path) -> None:
+def _format(class_path: list[Path], config: Path, home: Path) -> None:
     """Give the storage its cluster id, which Kafka will not start without."""
     cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # An id that begins with a dash would be read as an option.
@@ -109,10 +108,11 @@ def _format(class_path: list[Path], config: Path) -> None:
         "kafka.tools.StorageTool",
         jars=class_path,
         options=["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={_LOG_CONFIG}"],
-        arguments=["format", f"--cluster-id={cluster_id}", "--config", str(config)],
+        # With the feature, a broker that was killed is no longer eligible to lead what it alone has a copy of.
+        arguments=["format", f"--cluster-id={cluster_id}", "--config", str(config), *_WITHOUT_ELR],
     )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_SECONDS, check=False)
+        done = run(command, home=home, env=java.environment(), seconds=_FORMAT_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise TerminalError(f"Kafka's storage tool did not end within {_FORMAT_TIMEOUT_SECONDS} s") from error
     if done.returncode:

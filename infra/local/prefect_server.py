@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.errors import TerminalError
 from infra.local import ports, runs
-from infra.local.processes import Started, python, spawn
+from infra.local.processes import Started, python, run, spawn
 from infra.local.rest import PrefectApi
 from infra.settings import LocalSettings
 
@@ -45,8 +45,14 @@ def start_server(local: LocalSettings, home: Path, *, previous: str | None) -> S
         python("-m", "prefect", "server", "start", "--host", ports.HOST, "--port", str(port)),
         home=home,
         address=f"{ports.HOST}:{port}",
-        env=_own_prefect(home) | _SERVER_ENV,
+        env=_own_prefect(home) | _SERVER_ENV | _only_our_pages(port),
     )
+
+
+def _only_our_pages(port: int) -> dict[str, str]:
+    """Prefect lets the scripts of every web site call it; whoever can call it can run code here."""
+    origins = ",".join(f"http://{host}:{port}" for host in (ports.HOST, "localhost"))
+    return {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins}
 
 
 def start_worker(api_url: str, home: Path, *, own_server: bool) -> Started:
@@ -88,16 +94,13 @@ def deploy(api_url: str, home: Path, *, own_server: bool) -> bool:
     if done.exists() and done.read_text() == content:
         return False
     try:
-        result = subprocess.run(
+        result = run(
             python("-m", "prefect", "--no-prompt", "deploy", "--all"),
-            cwd=PROJECT,
+            home=home,
             # prefect.yaml has the flows start in this folder.
             env=client_env(api_url, home, own_server=own_server) | {"PROJECT_DIR": str(PROJECT)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_DEPLOY_TIMEOUT_SECONDS,
-            check=False,
+            seconds=_DEPLOY_TIMEOUT_SECONDS,
+            cwd=PROJECT,
         )
     except subprocess.TimeoutExpired as error:
         raise TerminalError(f"`prefect deploy --all` did not end within {_DEPLOY_TIMEOUT_SECONDS} s") from error

@@ -22,6 +22,7 @@ from infra.errors import TerminalError, TransientError
 MARKER = "FRAUDFLOW_STACK_HOME"
 
 _POLL_SECONDS = 0.05
+_KILL_SECONDS = 10
 _LOG_LINES = 20
 # A clock that is set right moves the creation times that the kernel reports, all by the same little.
 _CREATED_TOLERANCE_SECONDS = 2.0
@@ -76,6 +77,26 @@ def spawn(
     return Started(name, process.pid, created, address, str(log))
 
 
+def run(
+    command: Sequence[str], *, home: Path, env: Mapping[str, str], seconds: float, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a short command to its end; one that outlives us is found as a process of the stack.
+
+    Raises:
+        subprocess.TimeoutExpired: it was stopped after so many seconds.
+    """
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**env, MARKER: str(home)},
+        cwd=cwd or home,
+        timeout=seconds,
+        check=False,
+    )
+
+
 def python(*arguments: str) -> list[str]:
     """A command that runs this Python with SIGINT at its default.
 
@@ -93,12 +114,14 @@ def find(started: Started, home: Path) -> psutil.Process | None:
     """The running process of that record; None if it is gone, be its pid in use again or not."""
     child = _children.get(started.pid)
     if child is not None and child.poll() is not None:
-        del _children[started.pid]
+        _children.pop(started.pid, None)
     try:
         process = psutil.Process(started.pid)
         if abs(process.create_time() - started.created) > _CREATED_TOLERANCE_SECONDS:
             return None
-        if process.status() == psutil.STATUS_ZOMBIE or process.environ().get(MARKER) != str(home):
+        # A process has no environment in the moment after its start, and Java's launcher starts itself twice.
+        environment = process.environ() or {MARKER: str(home)}
+        if process.status() == psutil.STATUS_ZOMBIE or environment.get(MARKER) != str(home):
             return None
     except psutil.Error:
         return None
@@ -120,18 +143,25 @@ def marked(home: Path) -> list[psutil.Process]:
 
 
 def stop(processes: Iterable[psutil.Process], *, grace_seconds: float) -> None:
-    """SIGTERM, then SIGKILL for those that are still there. Returns when all are gone."""
+    """SIGTERM, then SIGKILL for those that are still there. Returns when all are gone.
+
+    Raises:
+        TransientError: one outlived even that, as a process that waits for a disk does.
+    """
     waiting = list(processes)
     for process in waiting:
         _signal(process.terminate)
     left = _wait(waiting, grace_seconds)
     for process in left:
         _signal(process.kill)
-    _wait(left, 10)
+    left = _wait(left, _KILL_SECONDS)
     for process in waiting:
         child = _children.pop(process.pid, None)
         if child is not None:
             child.poll()
+    if left:
+        pids = ", ".join(str(process.pid) for process in left)
+        raise TransientError(f"still there {_KILL_SECONDS} s after a SIGKILL: pid {pids}")
 
 
 def wait_until(

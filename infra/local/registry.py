@@ -9,7 +9,19 @@ from typing import Any
 
 from infra.local import processes
 from infra.local.processes import Started
-from infra.settings import STACK_FILE
+from infra.settings import STACK_FILE, Settings, read_stack_file
+
+KAFKA, HAZELCAST, PREFECT, WORKER = "kafka", "hazelcast", "prefect", "worker"
+
+
+def home_of(settings: Settings) -> Path:
+    """Where the stack keeps its state: absolute, whatever folder we are in."""
+    return settings.local.home.expanduser().resolve()
+
+
+def api_url(address: str) -> str:
+    """Of the Prefect server at that host:port."""
+    return f"http://{address}/api"
 
 
 class Registry:
@@ -19,7 +31,7 @@ class Registry:
         self._home = home
         self._path = home / STACK_FILE
         self._lock = threading.Lock()
-        content = json.loads(self._path.read_text()) if self._path.is_file() else {}
+        content = read_stack_file(home)
         self._started = {p["name"]: Started(**p) for p in content.get("processes", [])}
         self._settings: dict[str, Any] = content.get("settings", {})
 
@@ -35,6 +47,18 @@ class Registry:
     def all(self) -> list[Started]:
         """The records of all services, in the order of their start."""
         return list(self._started.values())
+
+    def named(self, settings: Settings) -> set[str]:
+        """The servers that the settings name themselves. What they have from `stack.json` is our own."""
+        ours = self._settings
+        # Settings that were read when there was one member name fewer than there are now.
+        members = set(settings.hazelcast.members or [])
+        foreign = {
+            KAFKA: settings.kafka.bootstrap_servers not in {None, ours.get(KAFKA, {}).get("bootstrap_servers")},
+            HAZELCAST: not members <= set(ours.get(HAZELCAST, {}).get("members", [])),
+            PREFECT: settings.prefect_api_url not in {None, ours.get("prefect_api_url")},
+        }
+        return {name for name, is_foreign in foreign.items() if is_foreign}
 
     def alive(self, name: str) -> Started | None:
         """The record of a service whose process runs."""
@@ -63,5 +87,8 @@ class Registry:
     def _save(self) -> None:
         content = {"settings": self._settings, "processes": [asdict(p) for p in self._started.values()]}
         temporary = self._path.with_suffix(".json.new")
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        with temporary.open("w") as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, self._path)

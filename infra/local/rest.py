@@ -1,8 +1,10 @@
 """What the local stack asks a Prefect server, over plain HTTP: this room knows no Prefect."""
 
 import base64
+import http.client
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -10,6 +12,13 @@ from typing import Any
 from infra.errors import TerminalError, TransientError
 
 _TIMEOUT_SECONDS = 20
+# A server on SQLite says 503 while somebody else writes, as it does itself for some seconds after its start.
+_BUSY = {429, 503}
+_ATTEMPTS = 10
+
+
+class _BusyError(TransientError):
+    """The server did nothing of what it was asked, and asks for another try."""
 
 
 class PrefectApi:
@@ -28,7 +37,7 @@ class PrefectApi:
     def healthy(self) -> bool:
         """Whether the server answers."""
         try:
-            self._send("GET", "/health", None, timeout=3)
+            self._once("GET", "/health", None, timeout=3)
         except TransientError:
             return False
         return True
@@ -45,7 +54,15 @@ class PrefectApi:
         """What the server says to that."""
         return self._send("PUT", path, body)
 
-    def _send(self, method: str, path: str, body: Any, timeout: float = _TIMEOUT_SECONDS) -> Any:
+    def _send(self, method: str, path: str, body: Any) -> Any:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._once(method, path, body)
+            except _BusyError:
+                time.sleep(0.5)
+        return self._once(method, path, body)
+
+    def _once(self, method: str, path: str, body: Any, timeout: float = _TIMEOUT_SECONDS) -> Any:
         request = urllib.request.Request(  # noqa: S310 - the address is the operator's own
             f"{self.url}{path}",
             data=None if body is None else json.dumps(body).encode(),
@@ -58,9 +75,10 @@ class PrefectApi:
                 return json.loads(content) if content else None
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")[:1000]
-            if error.code >= 500 or error.code == 429:
-                raise TransientError(f"Prefect: {method} {self.url}{path}: {error.code} {said}") from error
+            if error.code >= 500 or error.code in _BUSY:
+                kind = _BusyError if error.code in _BUSY else TransientError
+                raise kind(f"Prefect: {method} {self.url}{path}: {error.code} {said}") from error
             hint = ". Set PREFECT_API_AUTH_STRING as the server has it" if error.code == 401 else ""
             raise TerminalError(f"Prefect: {method} {self.url}{path}: {error.code} {said}{hint}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise TransientError(f"Prefect at {self.url} does not answer: {error}") from error

@@ -1,31 +1,29 @@
 """The local stack: Kafka, Hazelcast, Prefect's server and its worker, as processes of this machine.
 
-`up` brings up what is not there, `down` leaves nothing behind, `status` looks. A Kafka, Hazelcast or Prefect
+`up` brings up what is not there, `down` leaves nothing behind. A Kafka, Hazelcast or Prefect
 that the settings name is used instead, and nothing is started for it. `with_addresses` adds the addresses of
 what runs to settings that were read before it ran.
 """
 
+import contextlib
 import fcntl
 import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from infra import hazelcast, kafka
-from infra.errors import FraudflowError, TransientError
+from infra.errors import TransientError
 from infra.local import hazelcast_server, kafka_server, prefect_server, processes, runs
 from infra.local.processes import Started
-from infra.local.registry import Registry
+from infra.local.registry import HAZELCAST, KAFKA, PREFECT, WORKER, Registry, api_url, home_of
 from infra.local.rest import PrefectApi
 from infra.settings import Settings
 
-KAFKA, HAZELCAST, PREFECT, WORKER = "kafka", "hazelcast", "prefect", "worker"
 SERVICES = (KAFKA, HAZELCAST, PREFECT, WORKER)
 
 # Each is ready within 12 s on two idle cores. This is for a machine that does much else.
@@ -37,24 +35,6 @@ _STOP_SECONDS = {KAFKA: 20.0, HAZELCAST: 10.0, PREFECT: 5.0, WORKER: 15.0}
 _DRAIN_SECONDS = 30.0
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class ServiceStatus:
-    """How one service is."""
-
-    name: str
-    state: str
-    """running, unhealthy (its process is there and does not answer), dead (it ended by itself), stopped, or
-    external (the settings name one; `detail` says whether it answers)."""
-    address: str
-    pid: int | None
-    detail: str
-
-
-def home_of(settings: Settings) -> Path:
-    """Where the stack keeps its state: absolute, whatever folder we are in."""
-    return settings.local.home.expanduser().resolve()
 
 
 def with_addresses(settings: Settings) -> Settings:
@@ -103,35 +83,6 @@ def down(settings: Settings, *, progress: Progress = lambda _: None) -> list[str
         return _down(settings, home, progress)
 
 
-def status(settings: Settings) -> list[ServiceStatus]:
-    """How each service is, asked now."""
-    home = home_of(settings)
-    registry = Registry(home)
-    return [
-        *_status_kafka(settings, home, registry),
-        *_status_hazelcast(settings, home, registry),
-        *_status_prefect(settings, home, registry),
-    ]
-
-
-@dataclass(frozen=True)
-class _Named:
-    """Which servers a person named. What the settings have from `stack.json` is our own."""
-
-    kafka: bool
-    hazelcast: bool
-    prefect: bool
-
-    @classmethod
-    def in_settings(cls, settings: Settings, registry: Registry) -> "_Named":
-        ours = registry.settings
-        return cls(
-            settings.kafka.bootstrap_servers not in {None, ours.get(KAFKA, {}).get("bootstrap_servers")},
-            settings.hazelcast.members not in (None, ours.get(HAZELCAST, {}).get("members")),
-            settings.prefect_api_url not in {None, ours.get("prefect_api_url")},
-        )
-
-
 class _Up:
     """One `up`, with what its steps share."""
 
@@ -139,16 +90,16 @@ class _Up:
         self._settings, self._home, self._members = settings, home, members
         self._services = set(services)
         self._registry = Registry(home)
-        self._named = _Named.in_settings(settings, self._registry)
+        self._named = self._registry.named(settings)
         self._stopping = threading.Event()
         self._progress = progress
 
     def run(self) -> None:
         self._end_orphans()
         steps: dict[str, Callable[[], None]] = {
-            KAFKA: self._external_kafka if self._named.kafka else self._kafka,
-            HAZELCAST: self._external_hazelcast if self._named.hazelcast else self._hazelcast,
-            PREFECT: self._external_prefect if self._named.prefect else self._prefect,
+            KAFKA: self._external_kafka if KAFKA in self._named else self._kafka,
+            HAZELCAST: self._external_hazelcast if HAZELCAST in self._named else self._hazelcast,
+            PREFECT: self._external_prefect if PREFECT in self._named else self._prefect,
         }
         wanted = self._services | ({PREFECT} if WORKER in self._services else set())
         self._together([step for name, step in steps.items() if name in wanted])
@@ -181,7 +132,7 @@ class _Up:
     def _kafka(self) -> None:
         began = time.monotonic()
         started = self._registry.alive(KAFKA)
-        if started and _patiently(lambda: kafka_server.answers(started.address)):
+        if started and _patiently(lambda at=started.address: kafka_server.answers(at)):
             self._progress(f"Kafka is up at {started.address}")
         else:
             if started:
@@ -200,18 +151,18 @@ class _Up:
     def _hazelcast(self) -> None:
         began = time.monotonic()
         cluster, local = self._settings.hazelcast.cluster_name, self._settings.local
-        running = len(_members_of(self._registry, self._home))
-        count = max(self._members, running)
-        records = [self._registry.started(hazelcast_server.name(n)) for n in range(1, count + 1)]
+        last = _members_of(self._registry)
+        running = {n: p.address for n, p in last.items() if processes.find(p, self._home)}
+        # The highest number that runs, not how many do: when the first of two died, the second has the data.
+        count = max([self._members, *running])
         addresses = hazelcast_server.addresses(
-            local.hazelcast_port, count, [record and record.address for record in records]
+            local.hazelcast_port, count, running, {n: p.address for n, p in last.items()}
         )
         kept, fresh = [], []
         for number in range(1, count + 1):
             name = hazelcast_server.name(number)
             started = self._registry.alive(name)
             if started and _patiently(lambda at=started.address: hazelcast_server.answers(at, cluster)):
-                addresses[number - 1] = started.address
                 kept.append(started)
                 continue
             if started:
@@ -233,7 +184,7 @@ class _Up:
     def _prefect(self) -> None:
         began = time.monotonic()
         started = self._registry.alive(PREFECT)
-        if started and _patiently(PrefectApi(_api(started.address)).healthy):
+        if started and _patiently(PrefectApi(api_url(started.address)).healthy):
             self._progress(f"Prefect is up at http://{started.address}")
         else:
             if started:
@@ -242,12 +193,12 @@ class _Up:
             started = self._registry.add(
                 prefect_server.start_server(self._settings.local, self._home, previous=last and last.address)
             )
-            self._ready(started, PrefectApi(_api(started.address)).healthy)
+            self._ready(started, PrefectApi(api_url(started.address)).healthy)
             self._progress(f"Prefect ready at http://{started.address} ({time.monotonic() - began:.1f} s)")
-        self._registry.publish(prefect_api_url=_api(started.address), prefect_ui_url=f"http://{started.address}")
+        self._registry.publish(prefect_api_url=api_url(started.address), prefect_ui_url=f"http://{started.address}")
 
     def _flows(self) -> None:
-        own_server = not self._named.prefect
+        own_server = PREFECT not in self._named
         url = self._registry.settings["prefect_api_url"] if own_server else str(self._settings.prefect_api_url)
         api = PrefectApi(url)
         worker = self._registry.alive(WORKER)
@@ -311,8 +262,8 @@ def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
             progress(f"Stopped {', '.join(names)} ({time.monotonic() - began:.1f} s)")
 
     worker, server = registry.alive(WORKER), registry.alive(PREFECT)
-    own_server = not _Named.in_settings(settings, registry).prefect
-    url = worker.address if worker else _api(server.address) if server else None
+    own_server = PREFECT not in registry.named(settings)
+    url = worker.address if worker else api_url(server.address) if server else None
     api = PrefectApi(url) if url else None
     if api and not api.healthy():
         progress(f"Prefect at {api.url} does not answer: its flow runs are ended without it")
@@ -328,7 +279,7 @@ def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
     if api and own_server:
         runs.end_all(api)
     stop(PREFECT, [PREFECT])
-    stop(HAZELCAST, _members_of(registry, home))
+    stop(HAZELCAST, [p.name for p in _members_of(registry).values() if processes.find(p, home)])
     stop(KAFKA, [KAFKA])
     processes.stop(processes.marked(home), grace_seconds=2)
     registry.remove()
@@ -341,16 +292,14 @@ def _orphans(registry: Registry, home: Path) -> list[psutil.Process]:
     for started in registry.all():
         process = processes.find(started, home)
         if process:
-            known |= {process.pid, *(child.pid for child in process.children(recursive=True))}
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended just now
+                known |= {process.pid, *(child.pid for child in process.children(recursive=True))}
     return [process for process in processes.marked(home) if process.pid not in known]
 
 
-def _members_of(registry: Registry, home: Path) -> list[str]:
-    return [p.name for p in registry.all() if p.name.startswith(f"{HAZELCAST}-") and processes.find(p, home)]
-
-
-def _api(address: str) -> str:
-    return f"http://{address}/api"
+def _members_of(registry: Registry) -> dict[int, Started]:
+    """The records of Hazelcast's members, running or dead, by number."""
+    return {hazelcast_server.number(p.name): p for p in registry.all() if p.name.startswith(f"{HAZELCAST}-")}
 
 
 def _patiently(answers: Callable[[], bool]) -> bool:
@@ -358,7 +307,7 @@ def _patiently(answers: Callable[[], bool]) -> bool:
     return any(answers() or time.sleep(0.5) for _ in range(5))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(home: Path, progress: Progress) -> Iterator[None]:
     """Let one `up` or `down` work on a stack at a time. The kernel frees the lock of one that was killed."""
     with (home / "lock").open("w") as file:
@@ -376,65 +325,3 @@ def _locked(home: Path, progress: Progress) -> Iterator[None]:
                     told = True
                 time.sleep(0.1)
         yield
-
-
-def _status_kafka(settings: Settings, home: Path, registry: Registry) -> list[ServiceStatus]:
-    if _Named.in_settings(settings, registry).kafka:
-        return [_external(KAFKA, str(settings.kafka.bootstrap_servers), lambda: kafka.partitions(settings.kafka))]
-    return [_local(registry, home, KAFKA, lambda started: kafka_server.answers(started.address))]
-
-
-def _status_hazelcast(settings: Settings, home: Path, registry: Registry) -> list[ServiceStatus]:
-    if _Named.in_settings(settings, registry).hazelcast:
-        return [
-            _external(
-                HAZELCAST,
-                ", ".join(settings.hazelcast.members or []),
-                lambda: hazelcast.connect(settings.hazelcast).shutdown(),
-            )
-        ]
-    names = [p.name for p in registry.all() if p.name.startswith(f"{HAZELCAST}-")] or [hazelcast_server.name(1)]
-    cluster = settings.hazelcast.cluster_name
-    return [
-        _local(registry, home, name, lambda started: hazelcast_server.answers(started.address, cluster))
-        for name in names
-    ]
-
-
-def _status_prefect(settings: Settings, home: Path, registry: Registry) -> list[ServiceStatus]:
-    def healthy(started: Started) -> bool:
-        return PrefectApi(_api(started.address)).healthy()
-
-    def works(started: Started) -> bool:
-        # Three of its heartbeats, which come every 30 s.
-        return prefect_server.worker_answers(started.address, home, time.time() - 90)
-
-    if _Named.in_settings(settings, registry).prefect:
-        url = str(settings.prefect_api_url)
-        server = _external(PREFECT, url, lambda: PrefectApi(url).get("/health"))
-    else:
-        server = _local(registry, home, PREFECT, healthy)
-    return [server, _local(registry, home, WORKER, works)]
-
-
-def _external(name: str, address: str, ask: Callable[[], object]) -> ServiceStatus:
-    try:
-        ask()
-    except FraudflowError as error:
-        return ServiceStatus(name, "external", address, None, str(error))
-    return ServiceStatus(name, "external", address, None, "answers")
-
-
-def _local(registry: Registry, home: Path, name: str, answers: Callable[[Started], bool]) -> ServiceStatus:
-    started = registry.started(name)
-    if not started:
-        return ServiceStatus(name, "stopped", "", None, "")
-    if not processes.find(started, home):
-        return ServiceStatus(name, "dead", started.address, None, f"it ended by itself: see {started.log}")
-    try:
-        good = answers(started)
-    except FraudflowError as error:
-        return ServiceStatus(name, "unhealthy", started.address, started.pid, str(error))
-    if not good:
-        return ServiceStatus(name, "unhealthy", started.address, started.pid, f"it does not answer: see {started.log}")
-    return ServiceStatus(name, "running", started.address, started.pid, "")

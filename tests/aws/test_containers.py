@@ -116,13 +116,17 @@ def test_every_right_name_is_read_by_the_settings(tmp_path: Path, monkeypatch: p
     stack = Stack.of(settings)
     for name, value in containers.environment(stack, SCORERS).items():
         monkeypatch.setenv(name, value)
+    for secret in _container(stack, SCORERS)["secrets"]:
+        monkeypatch.setenv(secret["name"], "from the secrets manager")
     read = Settings()
     assert read.kafka.topics.predictions == "Predictions-of-ours"
     assert read.kafka.bootstrap_servers == settings.kafka.bootstrap_servers
     assert read.kafka.replication_factor == 3
     assert read.scoring.alert_threshold == 0.8
     assert read.hazelcast.members == ["members.dev.fraudflow.internal:5701"]
-    assert read.kafka.sasl_password is None
+    for secret in (read.kafka.sasl_password, read.scoring.card_token_key):
+        assert secret is not None
+        assert secret.get_secret_value() == "from the secrets manager"
 
 
 def test_the_image_takes_in_what_it_needs_and_no_more() -> None:

@@ -1,5 +1,6 @@
 """Scorer processes between a real Kafka and a real Hazelcast: every transaction answered, once."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hazelcast.client import HazelcastClient
 
@@ -39,16 +41,21 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> tuple[Population, Pa
 
 @pytest.fixture
 def spawn(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts scorer processes with the test's settings; ends those that are left."""
+    """Starts scorer processes with the test's settings; ends those that are left.
+
+    They take the test run for their supervisor, so that they end with it, even if it is killed.
+    """
     started: list[subprocess.Popen] = []
 
     def start(slot: str, **changes: str) -> subprocess.Popen:
         with (tmp_path / f"scorer-{slot}.log").open("ab") as log:
             started.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "scoring.worker", "--slot", slot],
+                    [sys.executable, "-m", "scoring.worker", "--slot", slot, "--supervised"],
                     env=os.environ | environment(settings) | changes,
                     cwd=PROJECT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
                     stderr=log,
                 )
             )
@@ -58,6 +65,7 @@ def spawn(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subproce
     for process in started:
         process.kill()
         process.wait()
+        process.stdin.close()
 
 
 def simulated(population: Population, count: int) -> Source:
@@ -180,15 +188,18 @@ def test_new_features_are_taken_up_while_it_runs(settings, client, spawn, popula
     seed(settings.kafka, simulated(made, 100), "before")
     spawn("0", FRAUDFLOW_SCORING__FEATURE_POLL_SECONDS="0.1")
     drain(settings)
-    write_population(simulate_population(2_100, 200, 1), tmp_path / "more")
-    newer = read_feature_files(tmp_path / "more")
+    moved = dataclasses.replace(made, customers=made.customers.with_columns(city=pl.lit("Newtown")))
+    write_population(moved, tmp_path / "moved")
+    newer = read_feature_files(tmp_path / "moved")
     FeatureStore(client).load(newer)
 
     def scored_with_newer() -> bool:
         seed(settings.kafka, simulated(made, 10), os.urandom(4).hex())
         drain(settings)
         found = values(settings.kafka, settings.kafka.topics.predictions)
-        return newer.version in {p["features_version"] for p in found}
+        versions = {(p["features_version"] == newer.version, p["customer_city"] == "Newtown") for p in found}
+        assert versions <= {(True, True), (False, False)}, "a prediction mixes two versions"
+        return (True, True) in versions
 
     until(scored_with_newer, what="a prediction with the new features")
 

@@ -1,0 +1,73 @@
+"""compose.yaml is the local stack in containers: of the same versions, with the same settings, as closed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import prefect
+import pytest
+import yaml
+
+from infra.local import jars, kafka_server
+from tests.conftest import PROJECT
+
+COMPOSE = (PROJECT / "compose.yaml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+
+
+def locked(server: str, artifact: str) -> str:
+    """The version of an artifact that the lock file has."""
+    (version,) = [jar.version for jar in jars.locked(server) if jar.artifact == artifact]
+    return version
+
+
+def test_the_versions_are_those_of_the_local_stack() -> None:
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{locked('kafka', 'kafka_2.13')}"
+    assert SERVICES["hazelcast"]["image"] == f"hazelcast/hazelcast:{locked('hazelcast', 'hazelcast')}"
+    assert SERVICES["prefect"]["image"].startswith(f"prefecthq/prefect:{prefect.__version__}-")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_is_published_on_127_0_0_1_and_looked_after(name: str) -> None:
+    service = SERVICES[name]
+    assert service["ports"]
+    assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in service["ports"])
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert "network_mode" not in service
+
+
+def test_hazelcast_has_the_local_configuration_with_every_value_given() -> None:
+    service = SERVICES["hazelcast"]
+    source, target, mode = service["volumes"][0].split(":")
+    assert mode == "ro"
+    assert f"-Dhazelcast.config={target}" in service["environment"]["JAVA_OPTS"].split()
+    wanted = set(re.findall(r"\$\{(fraudflow[a-z.]+)\}", (PROJECT / source).read_text()))
+    assert wanted
+    assert set(re.findall(r"-D(fraudflow[a-z.]+)=\S", service["environment"]["JAVA_OPTS"])) == wanted
+
+
+def test_kafka_is_configured_as_the_local_one_where_no_address_is_in_it() -> None:
+    in_container = SERVICES["kafka"]["environment"]
+    local = dict(line.split("=", 1) for line in kafka_server._PROPERTIES.splitlines() if line and line[0] != "#")
+    addresses = {name for name in local if "listener" in name or "quorum" in name or name == "log.dirs"}
+    for name in local.keys() - addresses:
+        assert str(in_container[f"KAFKA_{name.upper().replace('.', '_')}"]) == local[name], name
+
+
+def test_its_head_says_how_to_use_it() -> None:
+    variables = set(re.findall(r"^#   (FRAUDFLOW_\w+)=", COMPOSE, flags=re.MULTILINE))
+    assert variables == {
+        "FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS",
+        "FRAUDFLOW_HAZELCAST__MEMBERS",
+        "FRAUDFLOW_HAZELCAST__KAFKA_BOOTSTRAP_SERVERS",
+        "FRAUDFLOW_PREFECT_API_URL",
+        "FRAUDFLOW_PREFECT_UI_URL",
+    }
+
+
+def test_its_files_exist() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            if volume.startswith("."):
+                assert (PROJECT / Path(volume.split(":")[0])).is_file()

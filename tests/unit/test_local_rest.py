@@ -1,0 +1,72 @@
+"""Prefect's server on SQLite is busy now and then: asked again, not given up."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from infra.errors import TerminalError, TransientError
+from infra.local import ports, rest
+from infra.local.rest import PrefectApi
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with one status code after the other, the last one for ever."""
+
+    codes: list[int]
+    asked = 0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        code = self.server.codes[min(self.server.asked, len(self.server.codes) - 1)]
+        self.server.asked += 1
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(code)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(rest.time, "sleep", lambda _: None)
+    with Server((ports.HOST, 0), _Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(server: Server, *codes: int) -> object:
+    server.codes = list(codes)
+    return PrefectApi(f"http://{ports.HOST}:{server.server_port}/api").post("/flows/", {})
+
+
+def test_a_busy_server_is_asked_again(server: Server) -> None:
+    assert ask(server, 503, 429, 201) == {}
+    assert server.asked == 3
+
+
+def test_a_server_that_stays_busy_is_told_of(server: Server) -> None:
+    with pytest.raises(TransientError, match="503"):
+        ask(server, 503)
+
+
+def test_a_server_that_failed_is_not_asked_again(server: Server) -> None:
+    with pytest.raises(TransientError, match="500"):
+        ask(server, 500)
+    assert server.asked == 1
+
+
+def test_a_refused_login_says_what_to_set(server: Server) -> None:
+    with pytest.raises(TerminalError, match="PREFECT_API_AUTH_STRING"):
+        ask(server, 401)
+    assert server.asked == 1
