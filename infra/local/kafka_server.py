@@ -17,7 +17,6 @@ from infra.settings import LocalSettings
 NAME = "kafka"
 
 _FORMAT_TIMEOUT_SECONDS = 60
-_WITHOUT_ELR = ("--feature", "eligible.leader.replicas.version=0")
 _LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
 # One node holds one copy of everything. Four partitions instead of Kafka's fifty for its own topics: each is
@@ -108,8 +107,7 @@ def _format(class_path: list[Path], config: Path, home: Path) -> None:
         "kafka.tools.StorageTool",
         jars=class_path,
         options=["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={_LOG_CONFIG}"],
-        # With the feature, a broker that was killed is no longer eligible to lead what it alone has a copy of.
-        arguments=["format", f"--cluster-id={cluster_id}", "--config", str(config), *_WITHOUT_ELR],
+        arguments=["format", f"--cluster-id={cluster_id}", "--config", str(config)],
     )
     try:
         done = run(command, home=home, env=java.environment(), seconds=_FORMAT_TIMEOUT_SECONDS)

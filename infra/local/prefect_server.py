@@ -4,11 +4,12 @@ import hashlib
 import os
 import socket
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.errors import TerminalError
-from infra.local import ports, runs
+from infra.local import ports, processes, runs
 from infra.local.processes import Started, python, run, spawn
 from infra.local.rest import PrefectApi
 from infra.settings import LocalSettings
@@ -65,6 +66,19 @@ def start_worker(api_url: str, home: Path, *, own_server: bool) -> Started:
         env=client_env(api_url, home, own_server=own_server) | _WORKER_ENV,
         cwd=PROJECT,
     )
+
+
+def same_settings(worker: Started, api_url: str, home: Path, *, own_server: bool) -> bool:
+    """Whether the worker was started with the settings that our environment has now."""
+    process = processes.find(worker, home)
+    if process is None:
+        return False
+    ours = client_env(api_url, home, own_server=own_server)
+    return _settings_in(process.environ()) == _settings_in(ours)
+
+
+def _settings_in(environment: Mapping[str, str]) -> dict[str, str]:
+    return {n: v for n, v in environment.items() if n.startswith("FRAUDFLOW_") and n != processes.MARKER}
 
 
 def worker_name(home: Path) -> str:

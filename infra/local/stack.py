@@ -129,6 +129,16 @@ class _Up:
             self._progress(f"{started.name} runs as pid {process.pid} and does not answer: starting it anew")
             processes.stop([process], grace_seconds=_STOP_SECONDS[service])
 
+    def _restart_worker(self, worker: Started, api: PrefectApi) -> Started | None:
+        """Make room for a worker with today's settings, which its flows inherit; not under a flow that runs."""
+        process = processes.find(worker, self._home)
+        if runs.live(api) or not process:
+            self._progress("The worker keeps the settings it was started with, because flow runs are live")
+            return worker
+        self._progress("The settings changed: starting the worker anew")
+        processes.stop([process], grace_seconds=_STOP_SECONDS[WORKER])
+        return None
+
     def _kafka(self) -> None:
         began = time.monotonic()
         started = self._registry.alive(KAFKA)
@@ -206,6 +216,8 @@ class _Up:
             self._stop_silent(worker, WORKER)
             worker = None
         runs.ensure_pool(api)
+        if worker and not prefect_server.same_settings(worker, url, self._home, own_server=own_server):
+            worker = self._restart_worker(worker, api)
         if own_server:
             # Before a worker can begin what these hold up.
             for name in runs.sweep(api, self._home, worker_alive=worker is not None):

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from infra.errors import TerminalError
 from infra.hazelcast import connect
-from infra.kafka import client_config, ensure_topics
+from infra.kafka import client_config, ensure_topics, last_records
 from infra.local import ports, processes, stack
 from infra.local.registry import HAZELCAST, KAFKA, PREFECT, Registry
 from infra.local.rest import PrefectApi
@@ -97,15 +97,7 @@ def test_kafka_comes_back_where_it_was_with_what_it_had(own: Settings) -> None:
     assert state.detail.endswith("kafka.log")
     stack.up(own, services={KAFKA})
     assert stack.with_addresses(fresh(home(own))).kafka.bootstrap_servers == own.kafka.bootstrap_servers
-    consumer = Consumer(client_config(own.kafka) | {"group.id": "test"})
-    consumer.assign([TopicPartition("Labels", 0, 0)])
-
-    def record() -> bytes | None:
-        message = consumer.poll(1)
-        return message.value() if message and not message.error() else None
-
-    assert until(record, 60, what="the record") == b"before"
-    consumer.close()
+    assert until(lambda: [m.value() for m in last_records(own.kafka, "Labels")], 60, what="the record") == [b"before"]
 
 
 def test_two_members_are_one_cluster_and_outlive_one(own: Settings) -> None:

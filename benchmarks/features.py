@@ -1,0 +1,105 @@
+"""What loading customers costs, in time and in memory, and what a scorer pays to take them up.
+
+    python -m benchmarks.features [--customers 10000 100000 1000000]
+
+Starts a Hazelcast of its own on a free port in a temporary home, and ends it. Each size is loaded in a process
+of its own, so that the peak of its memory is its own; the member keeps everything in its heap
+(FRAUDFLOW_LOCAL__HAZELCAST_HEAP).
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from infra.feature_store import FeatureStore
+from infra.hazelcast import connect
+from infra.local import stack
+from infra.settings import LocalSettings, Settings
+from scoring.feature_files import read_feature_files
+from scoring.features import Features
+from simulator.population import simulate_population, write_population
+
+MERCHANTS, SEED = 800, 1
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--customers", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--take-up", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.load:
+        print(json.dumps(_load(asked.load)))
+    elif asked.take_up:
+        print(json.dumps(_take_up()))
+    else:
+        _compare(asked.customers)
+
+
+def _compare(sizes: list[int]) -> None:
+    with tempfile.TemporaryDirectory(prefix="fraudflow-bench-") as folder:
+        settings = Settings(local=LocalSettings(home=Path(folder), hazelcast_port=0))
+        settings.hazelcast.members = None  # not those that the environment names
+        try:
+            stack.up(settings, services={stack.HAZELCAST})
+            members = json.dumps(stack.with_addresses(settings).hazelcast.members)
+            os.environ["FRAUDFLOW_HAZELCAST__MEMBERS"] = members
+            print(f"{os.cpu_count()} cores, the member beside\n")
+            print(
+                "| customers | read and check | load | loader's peak | unchanged | a scorer takes up | scorer's peak |"
+            )
+            print("|---|---|---|---|---|---|---|")
+            for size in sizes:
+                data = Path(folder) / str(size)
+                write_population(simulate_population(size, MERCHANTS, SEED), data)
+                first, again, scorer = _child("--load", str(data)), _child("--load", str(data)), _child("--take-up")
+                print(
+                    f"| {size:,} | {first['read']:.1f} s | {first['load']:.1f} s | {first['peak_mb']:,.0f} MB "
+                    f"| {again['load']:.1f} s | {scorer['seconds']:.1f} s | {scorer['peak_mb']:,.0f} MB |",
+                    flush=True,
+                )
+        finally:
+            stack.down(settings)
+
+
+def _child(*arguments: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.features", *arguments]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _load(data: Path) -> dict[str, float]:
+    client = connect(Settings().hazelcast)
+    started = time.monotonic()
+    tables = read_feature_files(data)
+    read = time.monotonic() - started
+    FeatureStore(client).load(tables)
+    result = {"read": read, "load": time.monotonic() - started - read, "peak_mb": _peak_mb()}
+    client.shutdown()
+    return result
+
+
+def _take_up() -> dict[str, float]:
+    client = connect(Settings().hazelcast)
+    started = time.monotonic()
+    store = FeatureStore(client)
+    manifest = store.read_manifest()
+    assert manifest is not None, "the load before has left a manifest"  # noqa: S101
+    Features.from_tables(store.read_snapshot(manifest))
+    result = {"seconds": time.monotonic() - started, "peak_mb": _peak_mb()}
+    client.shutdown()
+    return result
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()

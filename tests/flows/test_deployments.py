@@ -1,0 +1,235 @@
+"""The deployments as a person runs them: a real Prefect server, a real worker, the command lines of both."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra.feature_store import FeatureStore
+from infra.hazelcast import CUSTOMERS, MANIFEST, PREDICTIONS, connect
+from infra.kafka import group_members, partitions
+from infra.local import stack
+from infra.local.rest import PrefectApi
+from infra.settings import Settings
+from simulator.population import simulate_population, write_population
+from tests.conftest import PROJECT, environment, running
+from tests.kafka_log import values
+from tests.waiting import until
+
+pytestmark = pytest.mark.server
+
+RUN_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with running(tmp_path_factory.mktemp("up"), stack.SERVICES) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def api(up: Settings) -> PrefectApi:
+    return PrefectApi(str(up.prefect_api_url))
+
+
+@pytest.fixture(scope="module")
+def command(up: Settings) -> Callable[..., str]:
+    """Runs a command line of this project or of Prefect; what it prints."""
+    env = os.environ | environment(Settings(local=up.local)) | {"PREFECT_API_URL": str(up.prefect_api_url)}
+
+    def run(*arguments: str, ok: bool = True) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            env=env,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+        assert (done.returncode == 0) == ok, done.stdout + done.stderr
+        return done.stdout if ok else done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("data")
+    write_population(simulate_population(500, 50, 1), directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def deployment(command, api: PrefectApi) -> Callable[..., str]:
+    """Starts a run of a deployment by Prefect's command line; its id."""
+
+    def start(name: str, **parameters: object) -> str:
+        given = [f"--param={key}={json.dumps(value)}" for key, value in parameters.items()]
+        before = {run["id"] for run in runs_of(api, name)}
+        command("prefect", "deployment", "run", name, *given)
+        (new,) = {run["id"] for run in runs_of(api, name)} - before
+        return new
+
+    return start
+
+
+def runs_of(api: PrefectApi, name: str) -> list[dict[str, Any]]:
+    flow, deployment = name.split("/")
+    filters = {
+        "flows": {"name": {"any_": [flow]}},
+        "deployments": {"name": {"any_": [deployment]}},
+        "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}},
+    }
+    started = api.post("/flow_runs/filter", filters | {"limit": 100})
+    filters["flow_runs"] = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+    waiting = api.post("/flow_runs/filter", filters | {"limit": 100})
+    return started + [run for run in waiting if not run["auto_scheduled"]]
+
+
+def ended(api: PrefectApi, run: str) -> dict[str, Any]:
+    """The run when it is over."""
+    over = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+    until(lambda: api.get(f"/flow_runs/{run}")["state_type"] in over, RUN_SECONDS, "the run's end")
+    return api.get(f"/flow_runs/{run}")
+
+
+def task_runs(api: PrefectApi, run: str) -> dict[str, dict[str, Any]]:
+    found = api.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+    return {task["name"].rpartition("-")[0]: task for task in found}
+
+
+def artifact(api: PrefectApi, key: str) -> str:
+    return api.get(f"/artifacts/{key}/latest")["data"]
+
+
+def test_one_command_runs_the_pipeline_and_tells_what_came_of_it(command, api: PrefectApi, data: Path):
+    summary = json.loads(command("cli.main", "run", "--data", str(data), "--count", "3000", "--json"))
+    assert summary["transactions"] == summary["predictions"] == summary["projected"] == 3_000
+    assert summary["dead_letters"] == 0
+    assert 0 < summary["known_fraud_found"] <= summary["known_fraud"] == 15
+    assert summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    assert summary["seconds"] > 0
+    assert summary["transactions_per_second"] > 0
+    run = api.get(f"/flow_runs/{summary['run_url'].rpartition('/')[2]}")
+    assert run["state_type"] == "COMPLETED"
+    subflows = api.post(
+        "/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}, "sort": "START_TIME_ASC"}
+    )
+    names = [api.get(f"/flows/{child['flow_id']}")["name"] for child in subflows]
+    assert names == ["provision", "load-features", "seed-transactions", "score", "project"]
+    assert {child["state_type"] for child in subflows} == {"COMPLETED"}
+    assert "3,000 predictions from 3,000 transactions" in artifact(api, "pipeline")
+
+
+def test_each_step_is_a_deployment_of_its_own(up: Settings, api: PrefectApi, deployment, data: Path):
+    before = len(values(up.kafka, up.kafka.topics.predictions))
+    for name, parameters in {
+        "provision/local": {},
+        "load-features/local": {"data": str(data)},
+        "seed-transactions/local": {"data": str(data), "count": 700, "seed": 2},
+        "score/local": {"until_drained": True, "processes": 1},
+    }.items():
+        run = ended(api, deployment(name, **parameters))
+        assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert len(values(up.kafka, up.kafka.topics.predictions)) == before + 700
+    assert "| predictions | 700 |" in artifact(api, "scoring")
+    assert "unchanged, nothing to load" in artifact(api, "load-features")
+
+
+def test_a_transient_error_is_retried_and_a_bad_file_is_not(
+    up: Settings, api: PrefectApi, deployment, data: Path, tmp_path: Path
+):
+    client = connect(up.hazelcast)
+    try:
+        client.get_map(MANIFEST).blocking().lock("loading")
+        run = deployment("load-features/local", data=str(data))
+
+        def waits() -> bool:
+            task = task_runs(api, run).get("load_into_hazelcast")
+            return task is not None and task["state_name"] == "AwaitingRetry"
+
+        until(waits, 60, "the task's retry")
+        client.get_map(MANIFEST).blocking().unlock("loading")
+        assert ended(api, run)["state_type"] == "COMPLETED"
+        assert task_runs(api, run)["load_into_hazelcast"]["run_count"] >= 2
+
+        write_population(simulate_population(500, 50, 1), tmp_path)
+        path = tmp_path / "customer_data.csv"
+        path.write_text(path.read_text().replace(",urban,", ",,", 1))
+        broken = ended(api, deployment("load-features/local", data=str(tmp_path)))
+        assert broken["state_type"] == "FAILED"
+        assert "customer_data.csv, line " in broken["state"]["message"]
+        assert "column setting: is empty" in broken["state"]["message"]
+        assert task_runs(api, broken["id"])["load_into_hazelcast"]["run_count"] == 1
+        assert client.get_map(CUSTOMERS).size().result() == 500
+    finally:
+        client.shutdown()
+
+
+def test_the_nightly_run_is_scheduled(api: PrefectApi):
+    def planned() -> list[dict[str, Any]]:
+        filters = {"flows": {"name": {"any_": ["load-features"]}}}
+        runs = api.post("/flow_runs/filter", filters | {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
+        return [run for run in runs if run["auto_scheduled"]]
+
+    assert until(planned, 90, "a scheduled run")[0]["expected_start_time"].split("T")[1].startswith("03:00")
+
+
+def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(
+    up: Settings, api: PrefectApi, deployment, command
+):
+    def scoring() -> bool:
+        return group_members(up.kafka, up.scoring.group_id) == 2
+
+    first = deployment("score/local", processes=2)
+    until(scoring, 60, "two scorers in the group")
+    pid = int(api.get(f"/flow_runs/{first}")["infrastructure_pid"].rpartition(":")[2])
+    flow = psutil.Process(pid)
+    scorers = [child for child in flow.children(recursive=True) if "scoring.worker" in " ".join(child.cmdline())]
+    assert len(scorers) == 2
+    flow.send_signal(signal.SIGKILL)
+    # No scorer is left behind, and another run takes over without anybody's doing.
+    until(lambda: not any(scorer.is_running() for scorer in scorers), 30, "the orphans' end")
+    assert ended(api, first)["state_type"] == "CRASHED"
+
+    def successor() -> str | None:
+        live = [run["id"] for run in runs_of(api, "score/local") if run["state_type"] == "RUNNING"]
+        return live[0] if live else None
+
+    second = until(successor, 60, "a new run")
+    assert second != first
+    until(lambda: group_members(up.kafka, up.scoring.group_id) > 0, 60, "scorers in the group")
+    command("prefect", "flow-run", "cancel", str(second))
+    assert ended(api, second)["state_type"] == "CANCELLED"
+    until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, 30, "an empty group")
+    assert api.get(f"/flow_runs/{second}")["state_type"] == "CANCELLED"
+
+
+def test_a_foreign_topic_is_not_torn_down(api: PrefectApi, deployment):
+    refused = ended(api, deployment("teardown/local", topics=["Payroll"]))
+    assert refused["state_type"] == "FAILED"
+    assert "not topics of this pipeline, so not deleted: Payroll" in refused["state"]["message"]
+
+
+def test_teardown_leaves_nothing(up: Settings, api: PrefectApi, deployment):
+    run = ended(api, deployment("teardown/local", topics=["Predictions"], deployments=True))
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert "Nothing is left." in artifact(api, "teardown")
+    client = connect(up.hazelcast)
+    try:
+        assert FeatureStore(client).read_manifest() is None
+        assert client.get_map(PREDICTIONS).size().result() == 0
+        assert list(client.sql.execute("SHOW JOBS").result()) == []
+    finally:
+        client.shutdown()
+    assert "Predictions" not in partitions(up.kafka)
+    assert "Transactions" in partitions(up.kafka)
+    assert api.post("/deployments/filter", {}) == []
