@@ -98,8 +98,8 @@ def teardown(
 ) -> None:
     """Take everything away, then look whether anything is left.
 
-    Locally: stop scoring, remove projection, features, deployments and work pool, stop the local processes. What is
-    in Kafka stays, except the topics you name.
+    Locally: stop scoring, remove projection, features and deployments, stop the local processes. What is in Kafka
+    stays, except the topics you name.
 
     On ecs: cancel the runs, stop the tasks, delete every resource that carries the stack's tag, and look in three
     ways that none is left. When it fails, run it again: it goes on where it stopped. What is in Kafka stays.
