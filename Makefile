@@ -25,6 +25,9 @@ status: .venv/.ready ## Show the local stack
 test: .venv/.tested ## Run the tests against real servers
 	@$(RUN)/pytest
 
+test-slow: .venv/.tested ## Run the long tests too
+	@$(RUN)/pytest -m ""
+
 lint: .venv/.tested ## Check style, types and the direction of imports
 	@$(UV) lock --check --quiet
 	@$(RUN)/ruff check .
@@ -53,4 +56,4 @@ $(UV):
 	@$(PYTHON) -m venv .tools 2>/dev/null || (rm -rf .tools; echo "this Python has no venv module: install it (Debian: apt install python3-venv)"; exit 1)
 	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.PHONY: help demo up down status test lint format clean
+.PHONY: help demo up down status test test-slow lint format clean

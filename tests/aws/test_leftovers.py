@@ -75,6 +75,7 @@ def test_every_kind_is_left_behind_once() -> None:
     assert set(STEPS) | set(OTHERS) == {kind.name for kind in KINDS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [kind.name for kind in KINDS])
 def test_what_is_left_behind_is_named(left: str, aws: Calls, ecs_settings: Settings) -> None:
     stack = Stack.of(ecs_settings)

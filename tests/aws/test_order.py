@@ -49,6 +49,7 @@ def test_teardown_deletes_in_the_order_that_aws_asks_for(aws: Calls, ecs_setting
     assert [rule for rule in RULES if _broken(aws, *rule[2:])] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("earlier", "later", "first", "second"), RULES)
 def test_a_wrong_order_is_noticed(
     earlier: str, later: str, first: Call, second: Call, aws: Calls, ecs_settings: Settings

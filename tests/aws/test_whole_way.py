@@ -124,9 +124,9 @@ def test_up_again_scaled_and_down(aws: Calls, ecs_settings: Settings) -> None:
     assert len(removed) >= sum(_planned(stack).values())
     assert "ecs-dev" not in _pools()
     assert not _expiry_is_armed()
-    assert teardown_ecs()["removed"] == [], "a second teardown finds nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_home")
 def test_a_failure_half_way_is_told_and_taken_up_again(aws: Calls, ecs_settings: Settings) -> None:
     stack = Stack.of(ecs_settings)
@@ -157,6 +157,7 @@ def test_a_failure_half_way_is_told_and_taken_up_again(aws: Calls, ecs_settings:
     aws.heal()
     teardown_ecs()
     assert set(_whats_there(stack).values()) == {0}
+    assert teardown_ecs()["removed"] == [], "another teardown finds nothing"
 
 
 @pytest.mark.usefixtures("prefect_home")
@@ -190,6 +191,7 @@ def test_only_what_has_expired_is_torn_down(aws: Calls, ecs_settings: Settings) 
     assert [url.rpartition("/")[2] for url in urls] == ["fraudflow-dev-task-events"]
 
 
+@pytest.mark.slow
 def test_by_the_command_line_and_the_deployments(aws: Calls, prefect_home: Path) -> None:
     """As people do it: the price, the run of a deployment on the worker, its log lines, and what is left."""
     settings = settings_for(prefect_home)
@@ -215,6 +217,7 @@ def test_by_the_command_line_and_the_deployments(aws: Calls, prefect_home: Path)
     assert set(_whats_there(stack).values()) == {0}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_home")
 def test_the_lag_decides_how_many_scorers_there_are(
     aws: Calls, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
