@@ -71,6 +71,7 @@ def test_the_scorers_container_scores(servers: Settings, settings: Settings, tmp
     assert not healthy(), "one that hangs is replaced"
 
 
+@pytest.mark.slow
 def test_the_members_container_serves(tmp_path: Path) -> None:
     """Its image's folder and its command, with this machine's address and without AWS to ask for the others."""
     member_image.fill(tmp_path / "hazelcast", LocalSettings())
