@@ -24,12 +24,11 @@ from infra.errors import TransientError
 from infra.feature_store import FeatureStore
 from infra.hazelcast import CARD_ACTIVITY, PREDICTIONS, connect
 from infra.kafka import delete_topics, group_members, partitions
+from infra.local.runs import TAG
 from infra.projection import Projection
 from infra.settings import get_settings
 from tasks.retry import transient_only
 
-# The deployments for AWS have another: who forgets a stack there still has the schedule that tears it down.
-TAG = "fraudflow"
 POLL_SECONDS = 0.5
 _LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.CANCELLING]
 
@@ -90,7 +89,8 @@ def remove_topics(names: Sequence[str]) -> list[str]:
 def remove_deployments() -> list[str]:
     """Delete the local pipeline's deployments.
 
-    The history of the runs stays, and so do the deployments for AWS and the work pool that they run in.
+    The history of the runs stays, and so do the deployments for AWS and the work pool that they run in: one of them
+    tears down what is forgotten there.
     """
     with get_client(sync_client=True) as client:
         deployments = _deployments(client)
