@@ -102,9 +102,9 @@ class Calls:
         self._failure = lambda *_: None
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="package", autouse=True)
 def calls(moto: str) -> Calls:
-    """The record; clients are made once, so the hook is there before the first."""
+    """The record. Clients are made once, so every test has the hook: it must be there before the first of them."""
     recorded = Calls()
     client.session(REGION).events.register("provide-client-params", recorded.record)
     return recorded
