@@ -175,7 +175,6 @@ app.command()(simulate)
 
 def _show(summary: dict) -> None:
     latency = summary["latency_ms"]
-    table = Table(box=None, show_header=False, pad_edge=False)
     rows = {
         "transactions": f"{summary['transactions']:,}",
         "predictions": f"{summary['predictions']:,}",
@@ -188,11 +187,10 @@ def _show(summary: dict) -> None:
         "Prefect UI": summary["prefect_ui_url"],
         "this run": summary["run_url"],
     }
-    for name, value in rows.items():
-        table.add_row(name, value)
     out = Console(highlight=False)
     out.print()
-    out.print(table)
+    for name, value in rows.items():
+        out.print(f"{name:<18} {value}", markup=False, soft_wrap=True)
     out.print("\nThe stack stays up: `fraudflow status` shows it, `fraudflow down` ends it.")
 
 
@@ -205,7 +203,7 @@ def main() -> None:
     try:
         app()
     except FraudflowError as error:
-        console.print(f"error: {error}", style="red", markup=False)
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -68,7 +68,7 @@ def run_deployment(name: str, parameters: dict[str, Any], progress: Callable[[st
         state = client.read_flow_run(run.id).state
         if state is None or not state.is_completed():
             told = f"{state.name}: {state.message}" if state else "unknown"
-            raise TerminalError(f"the run of {name} ended as {told}. Its log: {url}")
+            raise TerminalError(f"the run of {name} ended as {told}\nIts log: {url}")
     return run.id, url
 
 
@@ -128,13 +128,15 @@ def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], N
         time.sleep(POLL_SECONDS)
 
 
-# What Prefect logs of every run: how it is started, and that it ends, which is told with its time anyway.
+# What Prefect logs of every run: how it is started and how it ended, which is told with its time anyway.
 _ROUTINE = (
     "All deployment steps completed",
     "Beginning ",
     "Deployment step ",
+    "Encountered exception during execution",
+    "Engine execution exited",
     "Executing deployment step",
-    "Finished in state Completed",
+    "Finished in state ",
     "Flow run ",
     "Running 1 deployment pull step",
     "Worker ",

@@ -8,8 +8,9 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
-from infra.errors import TransientError
+from infra.errors import TerminalError, TransientError
 from infra.hazelcast import connect
 from infra.kafka import GroupReader, ensure_topics
 from infra.projection import Projection
@@ -49,6 +50,11 @@ def score(
     live = LiveArtifact("scoring", watch.markdown)
     try:
         watch.run(fence)
+    except TerminalError as error:
+        if flow_run.parent_flow_run_id:
+            raise
+        # Not Failed: that is answered by another start, which would end the same way, for ever.
+        return Cancelled(message=str(error))  # type: ignore[return-value] - a state that a flow returns is its own
     finally:
         # However it ends - drained, cancelled, SIGTERM, an error - the scorers commit and leave first.
         watch.close(supervisor.drain())

@@ -209,5 +209,6 @@ def _close(slot: _Slot) -> None:
 
 
 def _last_line(log: Path) -> str:
+    """What a scorer logged last, without the time and the name that stand before it."""
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no log"
+    return lines[-1].rpartition(" ERROR scoring.worker ")[2] if lines else "no log"

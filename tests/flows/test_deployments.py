@@ -213,6 +213,14 @@ def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(
     assert api.get(f"/flow_runs/{second}")["state_type"] == "CANCELLED"
 
 
+def test_scoring_that_cannot_begin_is_told_and_not_tried_again(api: PrefectApi, deployment, tmp_path: Path):
+    (tmp_path / "model.onnx").write_text("not a model")
+    run = ended(api, deployment("score/local", model=str(tmp_path / "model.onnx")))
+    # Crashed and Failed are what the automation starts again.
+    assert run["state_type"] == "CANCELLED"
+    assert "model.onnx is not a valid ONNX model" in run["state"]["message"]
+
+
 def test_a_foreign_topic_is_not_torn_down(api: PrefectApi, deployment):
     refused = ended(api, deployment("teardown/local", topics=["Payroll"]))
     assert refused["state_type"] == "FAILED"
@@ -223,7 +231,7 @@ def _names(api: PrefectApi) -> list[str]:
     return [deployment["name"] for deployment in api.post("/deployments/filter", {})]
 
 
-def test_teardown_leaves_nothing_and_up_brings_it_back(up: Settings, api: PrefectApi, deployment):
+def test_teardown_leaves_nothing_and_up_brings_it_back(up: Settings, api: PrefectApi, deployment, command):
     guard = api.get("/deployments/name/expire/ecs")
     api.patch(f"/deployments/{guard['id']}/schedules/{guard['schedules'][0]['id']}", {"active": True})
     before = _names(api)
@@ -240,6 +248,6 @@ def test_teardown_leaves_nothing_and_up_brings_it_back(up: Settings, api: Prefec
     assert "Predictions" not in partitions(up.kafka)
     assert "Transactions" in partitions(up.kafka)
     assert set(_names(api)) == {"ecs"}, "a stack on AWS still has its end"
-    stack.up(Settings(local=up.local))
+    command("cli.main", "up")
     assert sorted(_names(api)) == sorted(before)
     assert api.get("/deployments/name/expire/ecs")["schedules"][0]["active"]

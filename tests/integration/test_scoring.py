@@ -182,6 +182,20 @@ def test_without_a_manifest_a_scorer_waits_and_then_goes_on(settings, client, sp
     assert supervisor.pids() == []
 
 
+def test_a_scorer_that_dies_is_started_again(settings, client, population, tmp_path: Path):
+    made, directory = population
+    FeatureStore(client).load(read_feature_files(directory))
+    supervisor = Supervisor(1, tmp_path, environment(settings))
+    try:
+        until(lambda: supervisor.tick().state == "scoring", what="a scorer at work")
+        os.kill(supervisor.pids()[0], signal.SIGKILL)
+        until(lambda: supervisor.tick().restarts == 1, what="the restart")
+        seed(settings.kafka, simulated(made, 300), "restart")
+        until(lambda: supervisor.tick().predictions == 300, 60, "300 predictions")
+    finally:
+        supervisor.drain()
+
+
 def test_new_features_are_taken_up_while_it_runs(settings, client, spawn, population, tmp_path: Path):
     made, directory = population
     FeatureStore(client).load(read_feature_files(directory))
