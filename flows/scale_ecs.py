@@ -11,9 +11,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from infra.aws.services import scorers_for
-from infra.kafka import GroupReader, partitions
-from infra.settings import get_settings
-from tasks.aws import set_scorers, the_stack, wait_for_services
+from tasks.aws import read_lag, set_scorers, the_stack, wait_for_services
 
 
 @flow(name="scale")
@@ -32,7 +30,7 @@ def scale_ecs(scorers: int | None = None, within_seconds: float = 60) -> dict[st
     """
     lag = None
     if scorers is None:
-        lag, topic_partitions = _lag()
+        lag, topic_partitions = read_lag()
         scorers = scorers_for(lag, topic_partitions, the_stack(), within_seconds)
     before = set_scorers(scorers)
     running = wait_for_services(["scorers"])["scorers"]
@@ -40,14 +38,3 @@ def scale_ecs(scorers: int | None = None, within_seconds: float = 60) -> dict[st
     get_run_logger().info("scorers: %d before, %d now%s", before, running, behind)
     create_markdown_artifact(f"## Scorers on ECS\n\n{before} before, {running} now{behind}\n", key="scale-ecs")
     return {"before": before, "running": running, "lag": lag}
-
-
-def _lag() -> tuple[int, int]:
-    """Transactions that are not scored yet, and the partitions of their topic."""
-    settings = get_settings()
-    topic = settings.kafka.topics.transactions
-    group = GroupReader(settings.kafka, settings.scoring.group_id, topic)
-    try:
-        return group.lag(), partitions(settings.kafka).get(topic, 1)
-    finally:
-        group.close()

@@ -13,6 +13,7 @@ from infra.aws.kinds import kind as kind_of
 from infra.aws.resource import until
 from infra.aws.stack import Stack
 from infra.errors import TransientError
+from infra.kafka import GroupReader, partitions
 from infra.settings import get_settings
 from tasks.retry import transient_only
 
@@ -64,6 +65,18 @@ def wait_for_services(names: list[str] | None = None) -> dict[str, int]:
     """
     found = services.wait_healthy(the_stack(), names or SERVICES, get_run_logger().info)
     return {service.name: service.running for service in found}
+
+
+@task(retries=3, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def read_lag() -> tuple[int, int]:
+    """Transactions that are not scored yet, and the partitions of their topic."""
+    settings = get_settings()
+    topic = settings.kafka.topics.transactions
+    group = GroupReader(settings.kafka, settings.scoring.group_id, topic)
+    try:
+        return group.lag(), partitions(settings.kafka).get(topic, 1)
+    finally:
+        group.close()
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
