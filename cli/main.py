@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -47,19 +48,73 @@ def down() -> None:
     console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 
+class Target(StrEnum):
+    """Where the pipeline runs."""
+
+    local = "local"
+    ecs = "ecs"
+
+
+@app.command()
+def provision(
+    target: Annotated[Target, typer.Option(help="local: topics and projection. ecs: a whole stack on AWS.")],
+    topics: Annotated[bool, typer.Option(help="ecs: make Kafka's topics from here; --no-topics: in the VPC.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="ecs: do not ask before it costs money.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="ecs: show the price and stop.")] = False,
+) -> None:
+    """Create what is missing of what the pipeline runs on; again, it changes nothing.
+
+    On ecs it first shows what the stack costs by the hour and asks. Then the deployment provision/ecs makes it and
+    waits until it is healthy; when a step fails, it says how to go on. The stack tears itself down when its time is
+    over, as long as Prefect and its worker run.
+
+    AWS credentials and the settings (FRAUDFLOW_AWS__..., FRAUDFLOW_KAFKA__...) are those of the worker: put them
+    into .env, or into the environment of `fraudflow up`.
+    """
+    if target is Target.local:
+        from cli.run import run_deployment
+
+        run_deployment("provision/local", {}, _progress)
+        return
+    from cli import ecs
+
+    ecs.provision(get_settings(), _progress, topics=topics, yes=yes, dry_run=dry_run)
+
+
+@app.command()
+def scale(
+    scorers: Annotated[int | None, typer.Argument(min=0, help="Left out: what the lag needs.")] = None,
+) -> None:
+    """Set the number of scorers on ECS, and wait until they are healthy; 0 stops scoring."""
+    from cli import ecs
+
+    ecs.scale(scorers, _progress)
+
+
 @app.command()
 def teardown(
-    topic: Annotated[list[str] | None, typer.Option(help="Delete this topic too; may be repeated.")] = None,
+    target: Annotated[Target, typer.Option(help="local: this machine. ecs: the stack on AWS.")] = Target.local,
+    topic: Annotated[list[str] | None, typer.Option(help="local: delete this topic too; may be repeated.")] = None,
+    stack: Annotated[str | None, typer.Option(help="ecs: of that name; left out: FRAUDFLOW_AWS__STACK.")] = None,
 ) -> None:
-    """Stop scoring, remove projection, features, deployments and work pool, stop the local processes; then look.
+    """Take everything away, then look whether anything is left.
 
-    What is in Kafka stays, except the topics you name.
+    Locally: stop scoring, remove projection, features and deployments, stop the local processes. What is in Kafka
+    stays, except the topics you name.
+
+    On ecs: cancel the runs, stop the tasks, delete every resource that carries the stack's tag, and look in three
+    ways that none is left. When it fails, run it again: it goes on where it stopped. What is in Kafka stays.
     """
+    if target is Target.ecs:
+        from cli import ecs
+
+        ecs.teardown(stack, _progress)
+        return
     from cli.run import run_deployment
-    from infra.local import stack
+    from infra.local import stack as local
 
     run_deployment("teardown/local", {"topics": topic or [], "deployments": True}, _progress)
-    stopped = stack.down(get_settings(), progress=_progress)
+    stopped = local.down(get_settings(), progress=_progress)
     console.print(f"stopped {', '.join(stopped)}" if stopped else "no local processes were running")
     console.print("nothing is left running")
 

@@ -21,7 +21,7 @@ def teardown(topics: Sequence[str] = (), deployments: bool = False) -> dict[str,
 
     Args:
         topics: topics to delete with everything in them.
-        deployments: delete the deployments and the work pool too. No further run can start until `fraudflow up`.
+        deployments: delete the deployments too, but not those for AWS. No further run can start until `fraudflow up`.
 
     Raises:
         TerminalError: a topic that is not the pipeline's was named, or something is left.

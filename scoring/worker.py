@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from infra.errors import FraudflowError, TerminalError
@@ -34,8 +35,9 @@ _PR_SET_PDEATHSIG = 1
 class Worker:
     """Ties a scorer to its process: signals, supervisor, reports."""
 
-    def __init__(self, settings: Settings, slot: str, supervised: bool):
+    def __init__(self, settings: Settings, slot: str, supervised: bool, heartbeat: Path | None = None):
         self._settings = settings
+        self._heartbeat = heartbeat
         self._slot = slot
         self._supervised = supervised
         self._stop = False
@@ -93,10 +95,14 @@ class Worker:
             raise TerminalError("the supervisor is gone")
 
     def _report(self, report: dict[str, Any], now: bool = False) -> None:
-        """A JSON line on standard output, once a second: the supervisor reads it."""
-        if not self._supervised or (time.monotonic() < self._next_report and not now):
+        """Once a second: a JSON line on standard output for the supervisor, a touch of the heartbeat for ECS."""
+        if time.monotonic() < self._next_report and not now:
             return
         self._next_report = time.monotonic() + REPORT_SECONDS
+        if self._heartbeat:
+            self._heartbeat.touch()
+        if not self._supervised:
+            return
         try:
             print(json.dumps(report), flush=True)
         except BrokenPipeError:
@@ -113,11 +119,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One scorer process of a consumer group.")
     parser.add_argument("--slot", default=f"{os.uname().nodename}-{os.getpid()}", help="names its place for good")
     parser.add_argument("--supervised", action="store_true", help="report on stdout, end when stdin ends")
+    parser.add_argument("--heartbeat", type=Path, help="a file to touch while it moves, see scoring.heartbeat")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("hazelcast").setLevel(logging.WARNING)
     try:
-        Worker(get_settings(), arguments.slot, arguments.supervised).run()
+        Worker(get_settings(), arguments.slot, arguments.supervised, arguments.heartbeat).run()
     except TerminalError as error:
         logger.error("%s", error)
         return EXIT_TERMINAL

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.exceptions import ObjectNotFound
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
@@ -24,12 +24,11 @@ from infra.errors import TransientError
 from infra.feature_store import FeatureStore
 from infra.hazelcast import CARD_ACTIVITY, PREDICTIONS, connect
 from infra.kafka import delete_topics, group_members, partitions
+from infra.local.runs import TAG
 from infra.projection import Projection
 from infra.settings import get_settings
 from tasks.retry import transient_only
 
-TAG = "fraudflow"
-WORK_POOL = "local"
 POLL_SECONDS = 0.5
 _LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.CANCELLING]
 
@@ -88,17 +87,16 @@ def remove_topics(names: Sequence[str]) -> list[str]:
 
 @task(cache_policy=NO_CACHE)
 def remove_deployments() -> list[str]:
-    """Delete the deployments and the work pool. The history of the runs stays."""
+    """Delete the local pipeline's deployments.
+
+    The history of the runs stays, and so do the deployments for AWS and the work pool that they run in: one of them
+    tears down what is forgotten there.
+    """
     with get_client(sync_client=True) as client:
-        deployments = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])))
+        deployments = _deployments(client)
         for deployment in deployments:
             client.delete_deployment(deployment.id)
-        removed = [f"deployment {deployment.name} ({deployment.entrypoint})" for deployment in deployments]
-        try:
-            client.delete_work_pool(WORK_POOL)
-        except ObjectNotFound:
-            return removed
-        return [*removed, f"work pool {WORK_POOL}"]
+    return [f"deployment {deployment.name} ({deployment.entrypoint})" for deployment in deployments]
 
 
 @task(cache_policy=NO_CACHE)
@@ -117,13 +115,12 @@ def left_over(topics: Sequence[str], deployments: bool) -> list[str]:
     with get_client(sync_client=True) as prefect:
         found += [f"run {run.name}" for run in _live_runs(prefect, ["score", "pipeline"])]
         if deployments:
-            found += [
-                f"deployment {d.name}"
-                for d in prefect.read_deployments(
-                    deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
-                )
-            ]
+            found += [f"deployment {deployment.name}" for deployment in _deployments(prefect)]
     return found
+
+
+def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
+    return client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])))
 
 
 def _live_runs(client: SyncPrefectClient, flows: list[str]) -> list[FlowRun]:

@@ -13,7 +13,8 @@ from infra.settings import HazelcastSettings, Settings
 
 _FOLDER = Path(__file__).parent
 
-_JVM = [
+# For a member wherever it runs: here and in its container.
+JVM_OPTIONS = [
     # Hazelcast reads the JVM's insides for its metrics and its networking.
     "--add-modules=java.se",
     "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
@@ -26,6 +27,8 @@ _JVM = [
     "-Djava.util.concurrent.ForkJoinPool.common.parallelism=4",
     "-Djava.awt.headless=true",
     "-Djava.net.preferIPv4Stack=true",
+]
+_CONFIG = [
     f"-Djava.util.logging.config.file={_FOLDER / 'logging.properties'}",
     f"-Dhazelcast.config={_FOLDER / 'hazelcast.yaml'}",
 ]
@@ -74,7 +77,8 @@ def start(
             jars=jars.ensure(jars.locked("hazelcast"), local, progress),
             options=[
                 f"-Xmx{local.hazelcast_heap}",
-                *_JVM,
+                *JVM_OPTIONS,
+                *_CONFIG,
                 *(f"-D{key}={value}" for key, value in properties.items()),
             ],
         ),

@@ -95,7 +95,10 @@ def worker_answers(api_url: str, home: Path, since: float) -> bool:
 
 
 def deploy(api_url: str, home: Path, *, own_server: bool) -> bool:
-    """Register the deployments of prefect.yaml, if there is one and just these were not registered before.
+    """Register the deployments of prefect.yaml, if there is one and just these are not there already.
+
+    A schedule that was switched on or off since then stays so: Prefect would set it back, and with it the one that
+    ends a forgotten stack on AWS.
 
     Raises:
         TerminalError: Prefect refuses them.
@@ -105,8 +108,12 @@ def deploy(api_url: str, home: Path, *, own_server: bool) -> bool:
     done = home / "prefect" / "deployed"
     done.parent.mkdir(parents=True, exist_ok=True)
     content = _fingerprint(api_url if not own_server else "")
-    if done.exists() and done.read_text() == content and _has_deployments(api_url):
+    api = PrefectApi(api_url)
+    # Teardown deletes them; it does not know this file.
+    there = api.post("/deployments/filter", {"deployments": {"tags": {"all_": [runs.TAG]}}, "limit": 1})
+    if there and done.exists() and done.read_text() == content:
         return False
+    before = _switches(api)
     try:
         result = run(
             python("-m", "prefect", "--no-prompt", "deploy", "--all"),
@@ -122,13 +129,18 @@ def deploy(api_url: str, home: Path, *, own_server: bool) -> bool:
         raise TerminalError(
             f"`prefect deploy --all` in {PROJECT} failed:\n{(result.stdout + result.stderr).strip()[-2000:]}"
         )
+    for (deployment, slug), (schedule, active) in _switches(api).items():
+        _, was = before.get((deployment, slug), (schedule, active))
+        if was != active:
+            api.patch(f"/deployments/{deployment}/schedules/{schedule}", {"active": was})
     done.write_text(content)
     return True
 
 
-def _has_deployments(api_url: str) -> bool:
-    """Whether there are any: a teardown removes them."""
-    return PrefectApi(api_url).post("/deployments/count", {"work_pools": {"name": {"any_": [POOL]}}}) > 0
+def _switches(api: PrefectApi) -> dict[tuple[str, str], tuple[str, bool]]:
+    """Of each schedule in the pool, by its deployment's id and its slug: its id, and whether it is on."""
+    found = api.post("/deployments/filter", {"work_pools": {"name": {"any_": [POOL]}}})
+    return {(d["id"], s["slug"]): (s["id"], s["active"]) for d in found for s in d["schedules"]}
 
 
 def client_env(api_url: str, home: Path, *, own_server: bool) -> dict[str, str]:

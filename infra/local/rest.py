@@ -54,6 +54,10 @@ class PrefectApi:
         """What the server says to that."""
         return self._send("PUT", path, body)
 
+    def patch(self, path: str, body: Any) -> Any:
+        """What the server says to that."""
+        return self._send("PATCH", path, body)
+
     def _send(self, method: str, path: str, body: Any) -> Any:
         for _ in range(_ATTEMPTS - 1):
             try:

@@ -12,6 +12,8 @@ from infra.local.processes import MARKER
 from infra.local.rest import PrefectApi
 
 POOL = "local"
+# Of the local pipeline's deployments in prefect.yaml; those for AWS, which run in the pool too, have another.
+TAG = "fraudflow"
 LONG_RUNNING = "score"
 
 # Prefect's worker gives a cancelled flow 30 s to drain before it kills it, and a few seconds around that.

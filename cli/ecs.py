@@ -1,0 +1,71 @@
+"""`fraudflow provision` and its kin on AWS ECS: the price first, then the deployments that do it."""
+
+from collections.abc import Callable
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.run import run_deployment
+from infra.aws import cost, plan
+from infra.aws.stack import Stack
+from infra.settings import Settings
+
+Progress = Callable[[str], None]
+
+
+def provision(settings: Settings, progress: Progress, *, topics: bool, yes: bool, dry_run: bool) -> None:
+    """Show what the stack costs, ask, and run provision/ecs.
+
+    Raises:
+        TerminalError: the settings do not do, or the run failed.
+    """
+    stack = Stack.of(settings)
+    plan.check(stack)
+    out = Console()
+    out.print(_price(settings))
+    out.print(
+        f"Stack {stack.name} in {stack.region}: {len(plan.steps(stack))} resources in account {stack.account}. "
+        f"It is torn down by itself after {settings.aws.expires_after_hours:g} hours.",
+        highlight=False,
+    )
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Provision it?", abort=True)
+    run_deployment("provision/ecs", {"topics": topics}, progress)
+    out.print("Provisioned. `fraudflow teardown --target ecs` ends it and its price.", highlight=False)
+
+
+def scale(scorers: int | None, progress: Progress) -> None:
+    """Run scale/ecs."""
+    run_deployment("scale/ecs", {"scorers": scorers}, progress)
+
+
+def teardown(stack: str | None, progress: Progress) -> None:
+    """Run teardown/ecs.
+
+    Raises:
+        TerminalError: something is left; the message names it.
+    """
+    run_deployment("teardown/ecs", {"stack": stack}, progress)
+    Console().print("nothing is left on AWS")
+
+
+def _price(settings: Settings) -> Table:
+    price = cost.estimate(settings.aws)
+    table = Table(
+        title=f"List prices of {cost.PRICES_REGION}, {cost.PRICES_AS_OF}; without your Kafka, your Prefect, and logs",
+        caption=f"{price.usd_per_hour * 24:.2f} USD a day; {price.usd_per_million:.2f} USD per million transactions "
+        f"at {price.transactions_per_second:,.0f}/s",
+        box=None,
+        show_footer=True,
+        title_justify="left",
+        caption_justify="left",
+        pad_edge=False,
+    )
+    table.add_column("part", footer="together")
+    table.add_column("USD per hour", footer=f"{price.usd_per_hour:.3f}", justify="right")
+    for line in price.lines:
+        table.add_row(line.what, f"{line.usd_per_hour:.3f}")
+    return table

@@ -1,0 +1,79 @@
+"""Brings up the whole stack on AWS ECS; run again, it changes nothing, or goes on where it stopped."""
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from infra.aws import cost, plan
+from infra.errors import FraudflowError, TerminalError
+from tasks.aws import provide, summary_of, the_stack, wait_for_services
+from tasks.aws_prefect import arm_expiry, deploy_flows, provide_work_pool
+from tasks.provision import provide_topics
+
+
+@flow(name="provision")
+def provision_ecs(topics: bool = True) -> dict[str, Any]:
+    """Create what is missing of the stack that the settings name (FRAUDFLOW_AWS__...), and wait until it is healthy.
+
+    Runs where AWS credentials are: what it makes cannot be what it runs on.
+
+    Args:
+        topics: create Kafka's topics from here. False where only the VPC reaches Kafka: the scorers then do it.
+
+    Raises:
+        TerminalError: the settings do not do, or a step failed; the message says how to go on and how to go back.
+    """
+    stack, logger = the_stack(), get_run_logger()
+    plan.check(stack)
+    expires = stack.expires.isoformat(timespec="seconds")
+    prices = cost.estimate(stack.settings.aws)
+    logger.info(
+        "stack %s in account %s, %s: %.3f USD an hour; expires %s",
+        stack.name,
+        stack.account,
+        stack.region,
+        prices.usd_per_hour,
+        expires,
+    )
+    create_markdown_artifact(f"## Cost of stack {stack.name}\n\n{cost.markdown(stack.settings.aws)}", key="ecs-cost")
+    # Before anything costs.
+    arm_expiry()
+    outcomes: dict[str, dict[str, Any]] = {}
+    steps = plan.steps(stack)
+    try:
+        if topics:
+            provide_topics()
+        for step in steps:
+            ids = {key: outcome["id"] for key, outcome in outcomes.items()}
+            outcomes[step.key] = provide(step.kind, step.name, ids, expires)
+        ids = {key: outcome["id"] for key, outcome in outcomes.items()}
+        pool = provide_work_pool(ids)
+        tasks = wait_for_services()
+        deployments = deploy_flows(pool)
+    except FraudflowError as error:
+        raise TerminalError(
+            f"provisioning stopped after {len(outcomes)} of {len(steps)} resources: {error}\n"
+            "To go on: mend that and run provision/ecs again; what is there stays as it is.\n"
+            "To go back: run teardown/ecs; until then what is there costs money."
+        ) from error
+    done = summary_of(outcomes)
+    _report(done, tasks, pool, deployments, expires)
+    return {"created": done["created"], "changed": done["changed"], "tasks": tasks, "work_pool": pool, "ids": ids}
+
+
+def _report(done: dict[str, list[str]], tasks: dict[str, int], pool: str, deployments: list[str], expires: str) -> None:
+    rows = "\n".join(f"| {name} | {count} |" for name, count in tasks.items())
+    create_markdown_artifact(
+        f"""## Provisioned on ECS
+
+{len(done["created"])} resources created, {len(done["changed"])} changed, {len(done["kept"])} were there.
+
+| service | tasks |
+|---|---|
+{rows}
+
+Work pool `{pool}` runs {len(deployments)} deployments in the VPC. The stack expires {expires}, if it was made now.
+""",
+        key="provision-ecs",
+    )

@@ -1,0 +1,65 @@
+"""Takes the stack on AWS ECS down, and looks whether anything of it is left."""
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from infra.aws.kinds import KINDS
+from infra.errors import FraudflowError, TerminalError
+from tasks.aws import find_stacks, look_for_leftovers, remove, the_stack
+from tasks.aws_prefect import arm_expiry, remove_work_pool, stop_flow_runs
+
+
+@flow(name="teardown")
+def teardown_ecs(stack: str | None = None) -> dict[str, Any]:
+    """Stop the runs, delete every resource of the stack, and prove that none is left.
+
+    Goes on where an earlier teardown stopped. Touches only what carries the stack's tag or is in its ledger. What is
+    in Kafka stays.
+
+    Args:
+        stack: its name; left out, the settings' one.
+
+    Raises:
+        TerminalError: something is left; the message names it.
+    """
+    name = the_stack(stack).name
+    cancelled = stop_flow_runs(name)
+    removed, failures = [], []
+    for kind in reversed(KINDS):
+        try:
+            removed += remove(kind.name, name)
+        except FraudflowError as error:
+            # What costs money and does not depend on this one is still deleted; the look tells the rest.
+            failures.append(str(error))
+            get_run_logger().error("%s", error)
+    removed += remove_work_pool(name)
+    left = look_for_leftovers(name)
+    _report(name, cancelled, removed, left, failures)
+    if left:
+        causes = "".join(f"\n- {failure}" for failure in failures)
+        raise TerminalError(
+            f"of stack {name} there is still: {'; '.join(left)}. Run teardown/ecs again.{causes and ' Causes:'}{causes}"
+        )
+    if not find_stacks():
+        arm_expiry(active=False)
+    return {"removed": removed, "runs_cancelled": len(cancelled)}
+
+
+def _report(name: str, cancelled: list[str], removed: list[str], left: list[str], failures: list[str]) -> None:
+    listing = "\n".join(f"- {thing}" for thing in removed) or "- nothing was there"
+    verdict = "**Left:**\n\n" + "\n".join(f"- {thing}" for thing in [*left, *failures]) if left else "Nothing is left."
+    create_markdown_artifact(
+        f"""## Stack {name} torn down
+
+{verdict}
+
+Three looks agree on that: what was written down at its creation, what AWS says carries the tag, and every name.
+
+{len(cancelled)} flow runs cancelled. Removed:
+
+{listing}
+""",
+        key="teardown-ecs",
+    )

@@ -1,0 +1,343 @@
+"""The cluster and what runs in it: task definitions, services, tasks; and the name by which clients find members."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from infra.aws.client import code
+from infra.aws.resource import Kind, Resource, Spec, tag_map, until
+from infra.aws.stack import Stack
+from infra.errors import TerminalError
+
+DEFINITION_TAG = "fraudflow:definition"
+_BATCH = 10  # what ECS describes, and deletes, in one call
+
+
+class Namespace(Kind):
+    """A private DNS zone in the VPC. Spec: vpc."""
+
+    name = "dns namespace"
+    arn_types = ("servicediscovery:namespace",)
+
+    def find(self, stack: Stack) -> list[Resource]:
+        discovery = stack.api("servicediscovery")
+        found = stack.pages("servicediscovery", "list_namespaces", "Namespaces")
+        return [
+            self._resource(
+                stack, "dns", item["Id"], tag_map(discovery.list_tags_for_resource(ResourceARN=item["Arn"])["Tags"])
+            )
+            for item in found
+            if item["Name"] == namespace_name(stack)
+        ]
+
+    def exists(self, stack: Stack, ref: str) -> bool:
+        return _answers(lambda: stack.api("servicediscovery").get_namespace(Id=ref), "NamespaceNotFound")
+
+    def create(self, stack: Stack, name: str, spec: Spec) -> str:
+        operation = stack.api("servicediscovery").create_private_dns_namespace(
+            Name=namespace_name(stack), Vpc=spec["vpc"], Tags=stack.tag_list(name)
+        )["OperationId"]
+        return self._finished(stack, operation)["Targets"]["NAMESPACE"]
+
+    def delete(self, stack: Stack, resource: Resource) -> None:
+        if self.exists(stack, resource.id):
+            self._finished(stack, stack.api("servicediscovery").delete_namespace(Id=resource.id)["OperationId"])
+
+    @staticmethod
+    def _finished(stack: Stack, operation_id: str) -> Any:
+        operation: dict[str, Any] = {}
+
+        def done() -> bool:
+            operation.update(stack.api("servicediscovery").get_operation(OperationId=operation_id)["Operation"])
+            if operation["Status"] == "FAIL":
+                raise TerminalError(f"Cloud Map: {operation.get('ErrorCode')}: {operation.get('ErrorMessage')}")
+            return operation["Status"] == "SUCCESS"
+
+        until(done, stack, stack.settings.aws.healthy_timeout_seconds, f"Cloud Map's operation {operation_id} goes on")
+        return operation
+
+
+def namespace_name(stack: Stack) -> str:
+    """The zone's name."""
+    return f"{stack.name}.fraudflow.internal"
+
+
+class DiscoveryService(Kind):
+    """A name in the zone that has the addresses of a service's tasks. Spec: namespace."""
+
+    name = "dns service"
+    arn_types = ("servicediscovery:service",)
+
+    def find(self, stack: Stack) -> list[Resource]:
+        discovery = stack.api("servicediscovery")
+        found = []
+        for namespace in Namespace().find(stack):
+            filters = [{"Name": "NAMESPACE_ID", "Values": [namespace.id], "Condition": "EQ"}]
+            for item in stack.pages("servicediscovery", "list_services", "Services", Filters=filters):
+                tags = tag_map(discovery.list_tags_for_resource(ResourceARN=item["Arn"])["Tags"])
+                found.append(self._resource(stack, item["Name"], item["Id"], tags))
+        # What is in our namespace and not ours holds the namespace, and is told then.
+        return [resource for resource in found if resource.ours]
+
+    def exists(self, stack: Stack, ref: str) -> bool:
+        return _answers(lambda: stack.api("servicediscovery").get_service(Id=ref), "ServiceNotFound")
+
+    def create(self, stack: Stack, name: str, spec: Spec) -> str:
+        return stack.api("servicediscovery").create_service(
+            Name=name,
+            NamespaceId=spec["namespace"],
+            DnsConfig={"RoutingPolicy": "MULTIVALUE", "DnsRecords": [{"Type": "A", "TTL": 10}]},
+            HealthCheckCustomConfig={"FailureThreshold": 1},
+            Tags=stack.tag_list(name),
+        )["Service"]["Id"]
+
+    def delete(self, stack: Stack, resource: Resource) -> None:
+        if not self.exists(stack, resource.id):
+            return
+        discovery = stack.api("servicediscovery")
+        # ECS takes its tasks out itself; what a killed one left would hold the service.
+        for instance in stack.pages("servicediscovery", "list_instances", "Instances", ServiceId=resource.id):
+            discovery.deregister_instance(ServiceId=resource.id, InstanceId=instance["Id"])
+        discovery.delete_service(Id=resource.id)
+
+
+class Cluster(Kind):
+    """A Fargate cluster."""
+
+    name = "ecs cluster"
+    arn_types = ("ecs:cluster",)
+
+    def find(self, stack: Stack) -> list[Resource]:
+        found = self._active(stack, stack.prefix)
+        return [self._resource(stack, "cluster", c["clusterName"], _ecs_tags(c.get("tags", []))) for c in found]
+
+    def exists(self, stack: Stack, ref: str) -> bool:
+        return bool(self._active(stack, ref))
+
+    @staticmethod
+    def _active(stack: Stack, ref: str) -> list[Any]:
+        clusters = stack.api("ecs").describe_clusters(clusters=[ref], include=["TAGS"])["clusters"]
+        return [cluster for cluster in clusters if cluster["status"] != "INACTIVE"]
+
+    def create(self, stack: Stack, name: str, spec: Spec) -> str:
+        return stack.api("ecs").create_cluster(
+            clusterName=stack.prefix,
+            # It costs per metric, and the dashboard and Prefect show what matters.
+            settings=[{"name": "containerInsights", "value": "disabled"}],
+            tags=stack.tag_list(name, "key", "value"),
+        )["cluster"]["clusterName"]
+
+    def delete(self, stack: Stack, resource: Resource) -> None:
+        if self.exists(stack, resource.id):
+            stack.api("ecs").delete_cluster(cluster=resource.id)
+
+
+class TaskDefinition(Kind):
+    """A family of task definitions; its id is the family. Spec: definition (arguments of RegisterTaskDefinition)."""
+
+    name = "task definition"
+    arn_types = ("ecs:task-definition",)
+
+    def find(self, stack: Stack) -> list[Resource]:
+        families = stack.pages(
+            "ecs",
+            "list_task_definition_families",
+            "families",
+            familyPrefix=f"{stack.prefix}-",
+            status="ACTIVE",
+        )
+        return [self._found(stack, family) for family in families if self.exists(stack, family)]
+
+    def _found(self, stack: Stack, family: str) -> Resource:
+        return self._resource(stack, family.removeprefix(f"{stack.prefix}-"), family, self._tags(stack, family))
+
+    @staticmethod
+    def _tags(stack: Stack, family: str) -> dict[str, str]:
+        answer = stack.api("ecs").describe_task_definition(taskDefinition=family, include=["TAGS"])
+        return _ecs_tags(answer.get("tags", []))
+
+    def exists(self, stack: Stack, ref: str) -> bool:
+        return bool(self._revisions(stack, ref, "ACTIVE"))
+
+    @staticmethod
+    def _revisions(stack: Stack, family: str, status: str) -> list[str]:
+        arns = stack.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status=status)
+        return [arn for arn in arns if _family_of(arn) == family]
+
+    def id_of(self, arn: str) -> str:
+        return _family_of(arn)
+
+    def create(self, stack: Stack, name: str, spec: Spec) -> str:
+        self._register(stack, name, spec)
+        return spec["definition"]["family"]
+
+    def settle(self, stack: Stack, name: str, ref: str, spec: Spec) -> bool:
+        # AWS adds to what was registered, so a fingerprint is compared and not the definition.
+        if self._tags(stack, ref).get(DEFINITION_TAG) == _fingerprint(spec["definition"]):
+            return False
+        self._register(stack, name, spec)
+        return True
+
+    @staticmethod
+    def _register(stack: Stack, name: str, spec: Spec) -> None:
+        tags = stack.tags(name) | {DEFINITION_TAG: _fingerprint(spec["definition"])}
+        stack.api("ecs").register_task_definition(
+            **spec["definition"], tags=[{"key": key, "value": value} for key, value in tags.items()]
+        )
+
+    def delete(self, stack: Stack, resource: Resource) -> None:
+        ecs = stack.api("ecs")
+        for arn in self._revisions(stack, resource.id, "ACTIVE"):
+            ecs.deregister_task_definition(taskDefinition=arn)
+        for batch in _batches(self._revisions(stack, resource.id, "INACTIVE")):
+            ecs.delete_task_definitions(taskDefinitions=batch)
+
+
+def _family_of(arn: str) -> str:
+    return arn.rpartition("/")[2].partition(":")[0]
+
+
+def _fingerprint(definition: Any) -> str:
+    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:32]
+
+
+class Task(Kind):
+    """What runs in the cluster: Prefect's flow runs, and what a service has not stopped yet."""
+
+    name = "task"
+    arn_types = ("ecs:task",)
+
+    def find(self, stack: Stack) -> list[Resource]:
+        if not Cluster().exists(stack, stack.prefix):
+            return []
+        arns = [
+            arn
+            for status in ("RUNNING", "STOPPED")  # a task that was told to stop counts as STOPPED long before it has
+            for arn in stack.pages("ecs", "list_tasks", "taskArns", cluster=stack.prefix, desiredStatus=status)
+        ]
+        return [
+            Resource(self.name, str(task.get("group", task["taskArn"])), task["taskArn"])
+            for task in self._described(stack, arns)
+            if task["lastStatus"] != "STOPPED"
+        ]
+
+    def exists(self, stack: Stack, ref: str) -> bool:
+        if not Cluster().exists(stack, stack.prefix):
+            return False
+        return any(task["lastStatus"] != "STOPPED" for task in self._described(stack, [ref]))
+
+    @staticmethod
+    def _described(stack: Stack, arns: list[str]) -> list[Any]:
+        ecs = stack.api("ecs")
+        return [
+            task for batch in _batches(arns) for task in ecs.describe_tasks(cluster=stack.prefix, tasks=batch)["tasks"]
+        ]
+
+    def id_of(self, arn: str) -> str:
+        return arn
+
+    def delete(self, stack: Stack, resource: Resource) -> None:
+        stack.api("ecs").stop_task(cluster=stack.prefix, task=resource.id, reason="fraudflow teardown")
+
+
+class Service(Kind):
+    """Tasks that ECS keeps at a number. Spec: cluster, count, family, subnets, groups, and registry for DNS."""
+
+    name = "ecs service"
+    arn_types = ("ecs:service",)
+
+    def find(self, stack: Stack) -> list[Resource]:
+        if not Cluster().exists(stack, stack.prefix):
+            return []
+        names = [
+            arn.rpartition("/")[2] for arn in stack.pages("ecs", "list_services", "serviceArns", cluster=stack.prefix)
+        ]
+        return [
+            self._resource(stack, service["serviceName"], service["serviceName"], _ecs_tags(service.get("tags", [])))
+            for service in describe_services(stack, names)
+        ]
+
+    def exists(self, stack: Stack, ref: str) -> bool:
+        return Cluster().exists(stack, stack.prefix) and bool(describe_services(stack, [ref]))
+
+    def create(self, stack: Stack, name: str, spec: Spec) -> str:
+        # At 0: `settle` starts it. So a provisioning that failed in between goes on in the same way.
+        stack.api("ecs").create_service(
+            cluster=spec["cluster"],
+            serviceName=name,
+            taskDefinition=spec["family"],
+            desiredCount=0,
+            launchType="FARGATE",
+            networkConfiguration={
+                "awsvpcConfiguration": {
+                    "subnets": spec["subnets"],
+                    "securityGroups": spec["groups"],
+                    "assignPublicIp": "DISABLED",
+                }
+            },
+            deploymentConfiguration={
+                "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+                "minimumHealthyPercent": 100,
+                # One new task at a time: a Hazelcast member must hand its data over before the next one leaves.
+                "maximumPercent": 100 + math.ceil(100 / spec["count"]),
+            },
+            enableECSManagedTags=True,
+            enableExecuteCommand=False,
+            propagateTags="SERVICE",
+            tags=stack.tag_list(name, "key", "value"),
+            **({"serviceRegistries": [{"registryArn": spec["registry"]}]} if "registry" in spec else {}),
+        )
+        return name
+
+    def settle(self, stack: Stack, name: str, ref: str, spec: Spec) -> bool:
+        ecs = stack.api("ecs")
+        (service,) = describe_services(stack, [ref])
+        newest = ecs.describe_task_definition(taskDefinition=spec["family"])["taskDefinition"]["taskDefinitionArn"]
+        changes: dict[str, Any] = {}
+        if service["taskDefinition"] != newest:
+            changes["taskDefinition"] = newest
+        # A number that somebody scaled to stays; 0 is not a number that a provisioned stack stands at.
+        if service["desiredCount"] == 0:
+            changes["desiredCount"] = spec["count"]
+        if changes:
+            ecs.update_service(cluster=stack.prefix, service=ref, **changes)
+        return bool(changes)
+
+    def delete(self, stack: Stack, resource: Resource) -> None:
+        ecs = stack.api("ecs")
+        if self.exists(stack, resource.id):
+            ecs.update_service(cluster=stack.prefix, service=resource.id, desiredCount=0)
+            ecs.delete_service(cluster=stack.prefix, service=resource.id, force=True)
+
+
+def describe_services(stack: Stack, names: list[str]) -> list[Any]:
+    """The descriptions of those that are there, with their tags."""
+    ecs = stack.api("ecs")
+    return [
+        service
+        for batch in _batches(names)
+        for service in ecs.describe_services(cluster=stack.prefix, services=batch, include=["TAGS"])["services"]
+        if service["status"] != "INACTIVE"
+    ]
+
+
+def _ecs_tags(tags: Any) -> dict[str, str]:
+    return tag_map(tags, "key", "value")
+
+
+def _batches(items: list[str]) -> Iterable[list[str]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
+
+
+def _answers(ask: Any, not_found: str) -> bool:
+    try:
+        ask()
+    except ClientError as error:
+        if code(error) == not_found:
+            return False
+        raise
+    return True

@@ -1,0 +1,308 @@
+"""What a stack consists of, in the order in which it is made. Each step is one call of a kind's `ensure`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from infra.aws import containers
+from infra.aws.access import (
+    Statement,
+    cluster_arn,
+    execution_statements,
+    flow_statements,
+    member_statements,
+    worker_statements,
+)
+from infra.aws.client import code, explaining
+from infra.aws.containers import DASHBOARD, FLOWS, MEMBERS, ROLES, SCORERS, SERVICES, WORKER
+from infra.aws.messaging import queue_arn, rule_name
+from infra.aws.network import EVERYWHERE, Rule, interface_pattern, subnet_cidrs
+from infra.aws.resource import Spec
+from infra.aws.stack import Stack
+from infra.aws.storage import bucket_name
+from infra.errors import TerminalError
+from infra.settings import ScoringSettings
+
+# The id of what was made so far, by "kind/name".
+Ids = Mapping[str, str]
+_HTTPS = 443
+
+
+@dataclass(frozen=True)
+class Step:
+    """One resource. Its specification may need the ids of those before it."""
+
+    kind: str
+    name: str
+    spec: Callable[[Ids], Spec]
+
+    @property
+    def key(self) -> str:
+        """Its key in `Ids`."""
+        return f"{self.kind}/{self.name}"
+
+
+def steps(stack: Stack) -> list[Step]:
+    """Every resource of the stack, each after those it needs."""
+    plan = [] if stack.settings.aws.vpc_id else _network(stack)
+    plan += _groups(stack) + _access(stack) + _storage(stack) + _cluster(stack)
+    if stack.settings.aws.budget_email:
+        aws = stack.settings.aws
+        plan.insert(0, Step("budget", "cost", lambda _: {"usd": aws.budget_usd, "email": aws.budget_email}))
+    return plan
+
+
+def check(stack: Stack) -> None:
+    """Refuse settings with which the stack would come up and not work, or not be safe.
+
+    Raises:
+        TerminalError: with every complaint at once.
+    """
+    settings, aws = stack.settings, stack.settings.aws
+    kafka, url = settings.kafka, containers.prefect_api_url(stack)
+    complaints = []
+    if not kafka.bootstrap_servers:
+        complaints.append("no Kafka: name yours in FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS")
+    if any((kafka.ssl_ca_location, kafka.ssl_certificate_location, kafka.ssl_key_location)):
+        complaints.append("Kafka's certificates are files of this machine: log in with SASL_SSL on ECS")
+    if not url:
+        complaints.append("no Prefect that tasks in the VPC can reach: FRAUDFLOW_AWS__PREFECT_API_URL")
+    if not aws.allow_insecure:
+        if kafka.security_protocol not in {"SSL", "SASL_SSL"}:
+            complaints.append("Kafka without encryption: FRAUDFLOW_KAFKA__SECURITY_PROTOCOL=SASL_SSL")
+        if kafka.replication_factor < 3:
+            complaints.append("topics that a broker can take with it: FRAUDFLOW_KAFKA__REPLICATION_FACTOR=3")
+        if url and urlsplit(url).scheme != "https":
+            complaints.append(f"Prefect without encryption at {url}: use https")
+        if not (aws.prefect_auth_string or aws.prefect_api_key):
+            complaints.append(
+                "whoever reaches Prefect can run code here: FRAUDFLOW_AWS__PREFECT_AUTH_STRING, or ..._API_KEY"
+            )
+    if complaints:
+        raise TerminalError("the settings do not do for ECS:\n- " + "\n- ".join(complaints))
+
+
+def image(stack: Stack, role: str) -> str:
+    """The image of a role, by digest: what is pushed later under the same tag is another image.
+
+    Raises:
+        TerminalError: nobody has pushed it yet.
+    """
+    aws = stack.settings.aws
+    named = aws.member_image if role == MEMBERS else aws.image
+    if named:
+        return named
+    target = "member" if role == MEMBERS else "app"
+    tag = f"{target}-{aws.image_tag}"
+    registry = f"{stack.account}.dkr.ecr.{stack.region}.amazonaws.com"
+    try:
+        found = stack.api("ecr").describe_images(repositoryName=stack.prefix, imageIds=[{"imageTag": tag}])
+    except ClientError as error:
+        if code(error) != "ImageNotFoundException":
+            raise
+        platform = "linux/arm64" if aws.cpu_architecture == "ARM64" else "linux/amd64"
+        name = f"{registry}/{stack.prefix}:{tag}"
+        raise TerminalError(
+            f"the image {tag} is not in the stack's repository. Push it, then provision again:\n"
+            f"  aws ecr get-login-password --region {stack.region} | "
+            f"docker login --username AWS --password-stdin {registry}\n"
+            f"  docker build --platform {platform} --target {target} --tag {name} . && docker push {name}"
+        ) from error
+    return f"{registry}/{stack.prefix}@{found['imageDetails'][0]['imageDigest']}"
+
+
+def _network(stack: Stack) -> list[Step]:
+    aws = stack.settings.aws
+    public, *private = subnet_cidrs(aws.vpc_cidr, 1 + aws.zones)
+    names = _private(aws.zones)
+    plan = [
+        Step("vpc", "main", lambda _: {"cidr": aws.vpc_cidr}),
+        Step("internet gateway", "main", lambda ids: {"vpc": ids["vpc/main"]}),
+        Step("subnet", "public", lambda ids: {"vpc": ids["vpc/main"], "cidr": public, "zone": 0}),
+    ]
+    for zone, (name, cidr) in enumerate(zip(names, private, strict=True)):
+        plan.append(Step("subnet", name, lambda ids, c=cidr, z=zone: {"vpc": ids["vpc/main"], "cidr": c, "zone": z}))
+    return [
+        *plan,
+        Step("elastic ip", "out", lambda _: {}),
+        Step(
+            "nat gateway",
+            "out",
+            lambda ids: {"subnet": ids["subnet/public"], "address": ids["elastic ip/out"]},
+        ),
+        Step(
+            "route table",
+            "public",
+            lambda ids: {
+                "vpc": ids["vpc/main"],
+                "gateway": ids["internet gateway/main"],
+                "subnets": [ids["subnet/public"]],
+            },
+        ),
+        Step(
+            "route table",
+            "private",
+            lambda ids: {
+                "vpc": ids["vpc/main"],
+                "nat": ids["nat gateway/out"],
+                "subnets": [ids[f"subnet/{name}"] for name in names],
+            },
+        ),
+        Step(
+            "s3 endpoint",
+            "s3",
+            lambda ids: {"vpc": ids["vpc/main"], "route_tables": [ids["route table/private"]]},
+        ),
+    ]
+
+
+_PURPOSES = {
+    MEMBERS: "Hazelcast members: reached by members, scorers, flows and the dashboard",
+    SCORERS: "Scorers: reached by nobody",
+    DASHBOARD: "Dashboard: reached from the addresses that the settings name",
+    WORKER: "Prefect worker: reached by nobody",
+    FLOWS: "Prefect flow runs: reached by nobody",
+}
+
+
+def _groups(stack: Stack) -> list[Step]:
+    groups = [
+        Step("security group", role, lambda ids, r=role: {"vpc": _vpc(stack, ids), "purpose": _PURPOSES[r]})
+        for role in ROLES
+    ]
+    rules = [
+        Step(
+            "security rules",
+            role,
+            lambda ids, r=role: {
+                "group": ids[f"security group/{r}"],
+                "ingress": _ingress(stack, ids, r),
+                "egress": _egress(stack, ids, r),
+            },
+        )
+        for role in ROLES
+    ]
+    return groups + rules
+
+
+def _ingress(stack: Stack, ids: Ids, role: str) -> list[Rule]:
+    if role == MEMBERS:
+        port = containers.HAZELCAST_PORT
+        return [("tcp", port, ids[f"security group/{r}"]) for r in (MEMBERS, SCORERS, FLOWS, DASHBOARD)]
+    if role == DASHBOARD:
+        return [("tcp", containers.DASHBOARD_PORT, cidr) for cidr in stack.settings.aws.dashboard_cidrs]
+    return []
+
+
+def _egress(stack: Stack, ids: Ids, role: str) -> list[Rule]:
+    """To the members, to AWS (HTTPS), to Kafka and to Prefect: addresses of others that nobody knows beforehand."""
+    ports = {_HTTPS}
+    if role != WORKER:
+        ports |= set(containers.kafka_ports(stack))
+    if role in {WORKER, FLOWS}:
+        ports.add(containers.prefect_port(stack))
+    rules: list[Rule] = [("tcp", port, EVERYWHERE) for port in sorted(ports)]
+    if role != WORKER:
+        rules.append(("tcp", containers.HAZELCAST_PORT, ids[f"security group/{MEMBERS}"]))
+    return rules
+
+
+def _access(stack: Stack) -> list[Step]:
+    repository = stack.arn("ecr", f"repository/{stack.prefix}")
+    secrets = [stack.arn("secretsmanager", f"secret:fraudflow/{stack.name}/*")]
+    statements: dict[str, list[Statement]] = {
+        "execution": execution_statements(stack, repository, secrets),
+        MEMBERS: member_statements(stack),
+        SCORERS: [],
+        DASHBOARD: [],
+        WORKER: worker_statements(stack, containers.family(stack, FLOWS), queue_arn(stack)),
+        FLOWS: flow_statements(stack, bucket_name(stack)),
+    }
+    return [
+        Step("iam role", name, lambda _, granted=granted: {"statements": granted})
+        for name, granted in statements.items()
+    ]
+
+
+def _storage(stack: Stack) -> list[Step]:
+    aws = stack.settings.aws
+    plan = [Step("log group", role, lambda _: {"days": aws.log_retention_days}) for role in ROLES]
+    plan += [Step("bucket", "files", lambda _: {}), Step("image repository", "images", lambda _: {})]
+    return plan + [Step("secret", name, lambda _, s=spec: s) for name, spec in _secrets(stack).items()]
+
+
+def _secrets(stack: Stack) -> dict[str, Spec]:
+    """The specification of each secret, by name."""
+    aws, kafka, token = stack.settings.aws, stack.settings.kafka, stack.settings.scoring.card_token_key
+    secrets: dict[str, Spec] = {}
+    if kafka.sasl_password:
+        login = {"username": kafka.sasl_username, "password": kafka.sasl_password.get_secret_value()}
+        secrets["kafka"] = {"value": login}
+    prefect = aws.prefect_api_key or aws.prefect_auth_string
+    if prefect:
+        secrets["prefect"] = {"value": {"login": prefect.get_secret_value()}}
+    # The default is known to everybody, so in its place one is made up that nobody knows.
+    known = token == ScoringSettings.model_fields["card_token_key"].default
+    secrets["card-token"] = {"made_up": "key"} if known else {"value": {"key": token.get_secret_value()}}
+    return secrets
+
+
+def _cluster(stack: Stack) -> list[Step]:
+    aws = stack.settings.aws
+    counts = {MEMBERS: aws.members, SCORERS: aws.scorers, DASHBOARD: 1, WORKER: 1}
+    return [
+        Step("dns namespace", "dns", lambda ids: {"vpc": _vpc(stack, ids)}),
+        Step("dns service", MEMBERS, lambda ids: {"namespace": ids["dns namespace/dns"]}),
+        Step("ecs cluster", "cluster", lambda _: {}),
+        Step("event rule", "task-events", lambda _: {"cluster": cluster_arn(stack), "queue": queue_arn(stack)}),
+        Step("queue", "task-events", lambda _: {"rule": stack.arn("events", f"rule/{rule_name(stack)}")}),
+        *(
+            Step("task definition", role, lambda ids, r=role: {"definition": definition(stack, ids, r)})
+            for role in ROLES
+        ),
+        *(Step("ecs service", role, lambda ids, r=role: _service(stack, ids, r, counts[r])) for role in SERVICES),
+    ]
+
+
+def definition(stack: Stack, ids: Ids, role: str) -> dict[str, Any]:
+    """The task definition of a role."""
+    arns = {name: ids[f"secret/{name}"] for name in _secrets(stack)}
+    return containers.task_definition(stack, role, image(stack, role), arns, interface_pattern(_cidr(stack)))
+
+
+def _service(stack: Stack, ids: Ids, role: str, count: int) -> Spec:
+    spec = {
+        "cluster": ids["ecs cluster/cluster"],
+        "count": count,
+        "family": ids[f"task definition/{role}"],
+        "subnets": private_subnets(stack, ids),
+        "groups": [ids[f"security group/{role}"]],
+    }
+    if role == MEMBERS:
+        spec["registry"] = stack.arn("servicediscovery", f"service/{ids[f'dns service/{MEMBERS}']}")
+    return spec
+
+
+def private_subnets(stack: Stack, ids: Ids) -> list[str]:
+    """Where tasks run."""
+    aws = stack.settings.aws
+    return aws.subnet_ids or [ids[f"subnet/{name}"] for name in _private(aws.zones)]
+
+
+def _private(zones: int) -> list[str]:
+    return [f"private-{number}" for number in range(1, zones + 1)]
+
+
+def _vpc(stack: Stack, ids: Ids) -> str:
+    return stack.settings.aws.vpc_id or ids["vpc/main"]
+
+
+def _cidr(stack: Stack) -> str:
+    aws = stack.settings.aws
+    if not aws.vpc_id:
+        return aws.vpc_cidr
+    with explaining(f"describe {aws.vpc_id}"):
+        return stack.api("ec2").describe_vpcs(VpcIds=[aws.vpc_id])["Vpcs"][0]["CidrBlock"]

