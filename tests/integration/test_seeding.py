@@ -11,11 +11,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra import seeding
 from infra.errors import InputError, TerminalError, TransientError
-from infra.kafka import admin, client_config, delete_topics
+from infra.kafka import client_config, delete_topics
 from infra.seeding import seed
 from infra.settings import KafkaSettings, Settings
 from infra.transaction_sources import SCHEMA, FrameSource, Source, open_source
@@ -225,7 +225,7 @@ def test_rows_that_the_topic_does_not_take_are_an_error_that_no_retry_cures(kafk
         pl.lit(None, kind).alias(column) for column, kind in SCHEMA.items() if column != "merchant"
     )
     topic = NewTopic(name, num_partitions=1, config={"max.message.bytes": "2000"})
-    client = admin(kafka)
+    client = AdminClient(client_config(kafka))
     client.create_topics([topic])[name].result()
     try:
         with pytest.raises(TerminalError, match="Message size too large"):
