@@ -19,7 +19,12 @@ from tests import kafka_log
 from tests.browser.conftest import Shown
 from tests.waiting import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.timeout(300, method="thread"),
+]
 
 CARD = 4000_0012_3456_7899
 SCRIPT, INJECTION = "<script>window.pwned = 1</script><b>bold</b>", "'); DROP MAPPING x;--"
