@@ -161,6 +161,7 @@ def test_a_failure_half_way_is_told_and_taken_up_again(aws: Calls, ecs_settings:
 
 
 @pytest.mark.usefixtures("prefect_home")
+@pytest.mark.slow
 def test_what_is_throttled_goes_on_by_itself(
     aws: Calls, ecs_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +181,7 @@ def test_what_is_throttled_goes_on_by_itself(
 
 
 @pytest.mark.usefixtures("prefect_home")
+@pytest.mark.slow
 def test_only_what_has_expired_is_torn_down(aws: Calls, ecs_settings: Settings) -> None:
     other = ecs_settings.model_copy(deep=True)
     other.aws.stack = "forgotten"
