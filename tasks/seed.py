@@ -11,11 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import PrefectException
 
 from infra.seeding import Seeded, seed
-from infra.settings import Settings, get_settings
+from infra.settings import get_settings
 from infra.transaction_sources import FrameSource, Source, open_source
-from simulator.demo import ensure_demo_data
 from simulator.population import read_population
 from simulator.transactions import Simulation
+from tasks.features import demo_data
 from tasks.retry import transient_only
 
 # Each is a call to Prefect's server, between two Kafka transactions.
@@ -38,13 +38,12 @@ def send_transactions(
         TerminalError: a file or a setting must be mended.
     """
     settings = get_settings()
-    source = open_source(Path(transactions)) if transactions else _simulated(settings, data, count, random_seed)
+    source = open_source(Path(transactions)) if transactions else _simulated(data, count, random_seed)
     return seed(settings.kafka, source, seed_id, rate=rate, on_progress=_Progress())
 
 
-def _simulated(settings: Settings, data: str | None, count: int, random_seed: int) -> Source:
-    directory = Path(data) if data else ensure_demo_data(settings.local.home.expanduser() / "demo-data")
-    simulation = Simulation(read_population(directory), count, random_seed)
+def _simulated(data: str | None, count: int, random_seed: int) -> Source:
+    simulation = Simulation(read_population(Path(data or demo_data())), count, random_seed)
     return FrameSource(simulation.frames, simulation.count, simulation.identity)
 
 
