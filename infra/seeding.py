@@ -154,14 +154,16 @@ class _Seeding:
             self._producer.init_transactions(2 * REQUEST_TIMEOUT_SECONDS)
             self.sent = self._committed()
         except BaseException:
-            self._close()
+            self._give_up()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if kind is not None:
+        if kind is None:
+            self._producer.close()
+            self._consumer.close()
+        else:
             self._give_up()
-        self._close()
 
     def _on_failure(self, error: KafkaError, _message: Message) -> None:
         self._failure = self._failure or error
@@ -198,6 +200,9 @@ class _Seeding:
             for at, message in refused:
                 error = message.pop("_error")
                 if error.code() != KafkaError._QUEUE_FULL:
+                    # librdkafka would abort while the broker still adds partitions to the transaction: the broker
+                    # refuses that, and their readers wait until the transaction times out.
+                    self._producer.flush(REQUEST_TIMEOUT_SECONDS)
                     raise InputError("transactions", f"row {first_row + at + 1:,} cannot be sent: {error.str()}")
             # Those refused keep their order, but a later row of a card may have been taken before an earlier
             # one: the queue holds more than one transaction, so that it does not come to this.
@@ -231,12 +236,10 @@ class _Seeding:
 
     def _give_up(self) -> None:
         """Let readers go on at once; where that fails, the broker does it when the transaction times out."""
-        with suppress(KafkaException):
-            self._producer.abort_transaction(5)
-
-    def _close(self) -> None:
-        self._producer.close()
-        self._consumer.close()
+        # Closing aborts too; what it says would hide the error that brought us here.
+        for step in (lambda: self._producer.abort_transaction(5), self._producer.close, self._consumer.close):
+            with suppress(KafkaException):
+                step()
 
 
 def _producer_config(seed_id: str) -> dict[str, Any]:

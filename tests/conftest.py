@@ -11,6 +11,9 @@ from pathlib import Path
 
 import hazelcast
 import pytest
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import BaseModel, SecretStr
 
 from infra.hazelcast import connect
@@ -69,6 +72,27 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """One Kafka and one Hazelcast for the whole run."""
     with running(tmp_path_factory.mktemp("stack"), {stack.KAFKA, stack.HAZELCAST}) as settings:
         yield settings
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Prefect server for the whole run; its address."""
+    with running(tmp_path_factory.mktemp("prefect"), {stack.PREFECT}) as settings:
+        yield str(settings.prefect_api_url)
+
+
+@contextmanager
+def reporting_to(prefect_api_url: str) -> Iterator[None]:
+    """Run flows in this process on that server.
+
+    Prefect's threads for logs and events are told to end with it: they would go on calling a server that is gone, and
+    flows that report to the next server would wait for them for ever.
+    """
+    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_API_URL: prefect_api_url}):
+        patch.setenv("PREFECT_API_URL", prefect_api_url)
+        yield
+        APILogWorker.drain_all()
+        EventsWorker.drain_all()
 
 
 @pytest.fixture(scope="session")

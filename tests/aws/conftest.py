@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 from botocore.exceptions import ClientError
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from infra.aws import client, plan, stack
@@ -22,7 +21,7 @@ from infra.aws.stack import Stack
 from infra.errors import FraudflowError
 from infra.local import stack as local_stack
 from infra.settings import AwsSettings, KafkaSettings, LocalSettings, Settings, get_settings
-from tests.conftest import PROJECT, environment, running
+from tests.conftest import PROJECT, environment, reporting_to, running
 
 REGION = "us-east-1"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -205,7 +204,5 @@ def prefect_home(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             for name, value in environment(settings_for(home)).items():
                 patch.setenv(name, value)
             settings = held.enter_context(running(home, {local_stack.PREFECT, local_stack.WORKER}))
-        url = str(settings.prefect_api_url)
-        held.enter_context(pytest.MonkeyPatch.context()).setenv("PREFECT_API_URL", url)
-        held.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        held.enter_context(reporting_to(str(settings.prefect_api_url)))
         yield home

@@ -9,7 +9,6 @@ from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
 from prefect.runtime import flow_run
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.seed_transactions import seed_transactions
 from infra.errors import InputError
@@ -17,13 +16,14 @@ from infra.kafka import GroupReader
 from infra.settings import Settings
 from simulator.population import simulate_population, write_population
 from simulator.transactions import simulate_transactions
+from tests.conftest import reporting_to
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
+def _on_prefect(prefect: str) -> Iterator[None]:
+    with reporting_to(prefect):
         yield
 
 

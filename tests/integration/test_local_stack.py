@@ -184,30 +184,29 @@ def test_a_test_run_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
     until(lambda: Registry(tmp_path).all() == [])
 
 
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectApi]:
-    with running(tmp_path_factory.mktemp("prefect"), {PREFECT}) as settings:
-        yield PrefectApi(str(settings.prefect_api_url))
+@pytest.fixture
+def api(prefect: str) -> PrefectApi:
+    return PrefectApi(prefect)
 
 
-def test_a_schedule_makes_runs(prefect: PrefectApi) -> None:
+def test_a_schedule_makes_runs(api: PrefectApi) -> None:
     """Prefect's server can be healthy and run what it is told to, and yet schedule nothing, for ever."""
-    flow = prefect.post("/flows/", {"name": "nightly"})
+    flow = api.post("/flows/", {"name": "nightly"})
     schedule = {"schedule": {"cron": "0 3 * * *", "timezone": "UTC"}, "active": True}
-    prefect.post("/deployments/", {"name": "local", "flow_id": flow["id"], "schedules": [schedule]})
+    api.post("/deployments/", {"name": "local", "flow_id": flow["id"], "schedules": [schedule]})
 
     def scheduled() -> list[dict]:
-        return prefect.post("/flow_runs/filter", {"flows": {"name": {"any_": ["nightly"]}}})
+        return api.post("/flow_runs/filter", {"flows": {"name": {"any_": ["nightly"]}}})
 
     until(scheduled, 60, what="a scheduled run")
     assert {run["state"]["type"] for run in scheduled()} == {"SCHEDULED"}
     assert {run["expected_start_time"][11:16] for run in scheduled()} == {"03:00"}
 
 
-def test_pages_of_other_sites_cannot_call_prefect(prefect: PrefectApi) -> None:
-    own_page = prefect.url.removesuffix("/api")
-    assert allowed_origin(prefect, own_page) == own_page
-    assert allowed_origin(prefect, "https://example.org") is None
+def test_pages_of_other_sites_cannot_call_prefect(api: PrefectApi) -> None:
+    own_page = api.url.removesuffix("/api")
+    assert allowed_origin(api, own_page) == own_page
+    assert allowed_origin(api, "https://example.org") is None
 
 
 def allowed_origin(api: PrefectApi, origin: str) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra import seeding
@@ -19,6 +19,7 @@ from infra.kafka import client_config, delete_topics
 from infra.seeding import seed
 from infra.settings import KafkaSettings, Settings
 from infra.transaction_sources import SCHEMA, FrameSource, Source, open_source
+from tests.kafka_log import read
 
 pytestmark = pytest.mark.server
 
@@ -68,23 +69,12 @@ def csv(frame: pl.DataFrame, tmp_path: Path) -> Path:
 
 def in_topic(kafka: KafkaSettings) -> dict[bytes, list[dict]]:
     """What readers of committed records see, per key, in order; a key in two partitions fails."""
-    consumer = Consumer(
-        client_config(kafka) | {"group.id": "looker", "enable.partition.eof": True, "isolation.level": "read_committed"}
-    )
     rows: dict[bytes, list[dict]] = {}
     where: dict[bytes, int] = {}
-    open_ends = set(range(kafka.partitions))
-    consumer.assign([TopicPartition(kafka.topics.transactions, p, 0) for p in open_ends])
-    while open_ends:
-        message = consumer.poll(30)
-        assert message is not None, "Kafka did not deliver in time"
-        if message.error():
-            assert message.error().code() == KafkaError._PARTITION_EOF
-            open_ends.discard(message.partition())
-            continue
-        assert where.setdefault(message.key(), message.partition()) == message.partition()
-        rows.setdefault(message.key(), []).append(json.loads(message.value()))
-    consumer.close()
+    for message in read(kafka, kafka.topics.transactions):
+        key = message.key()
+        assert where.setdefault(key, message.partition()) == message.partition()
+        rows.setdefault(key, []).append(json.loads(message.value()))
     return rows
 
 
