@@ -29,6 +29,7 @@ def pytest_configure() -> None:
     """Keep the settings of whoever runs the tests out of them: no variable, no .env, no running stack."""
     for name in [name for name in os.environ if name.startswith(("FRAUDFLOW_", "PREFECT_"))]:
         del os.environ[name]
+    os.environ["DO_NOT_TRACK"] = "1"
     Settings.model_config["env_file"] = None
     get_settings.cache_clear()
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = 30, what: str = "the condition") -> T:
+def until(condition: Callable[[], T], seconds: float = 120, what: str = "the condition") -> T:
     """Ask until the answer is true, and return it; fail after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):

@@ -62,7 +62,7 @@ def test_the_scorers_container_scores(servers: Settings, settings: Settings, tmp
 
     assert not healthy()
     with _started(command, tmp_path / "log", clean) as process:
-        until(heartbeat.exists, 60)
+        until(heartbeat.exists)
         assert healthy()
         assert process.poll() is None, (tmp_path / "log").read_text()
         process.terminate()
@@ -90,7 +90,7 @@ def test_the_members_container_serves(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with _started([str(JAVA), "-Xmx512m", *command[1:]], log, dict(os.environ)):
         cluster = stack.settings.hazelcast.cluster_name
-        until(lambda: hazelcast_server.answers(f"127.0.0.1:{port}", cluster), 90)
+        until(lambda: hazelcast_server.answers(f"127.0.0.1:{port}", cluster))
     text = log.read_text()
     assert "Unknown" not in text
     assert not re.search(r"SEVERE|unrecognized", text, re.IGNORECASE)

@@ -25,7 +25,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
-RUN_SECONDS = 120
+RUN_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_a_transient_error_is_retried_and_a_bad_file_is_not(
             task = task_runs(api, run).get("load_into_hazelcast")
             return task is not None and task["state_name"] == "AwaitingRetry"
 
-        until(waits, 60, "the task's retry")
+        until(waits, what="the task's retry")
         client.get_map(MANIFEST).blocking().unlock("loading")
         assert ended(api, run)["state_type"] == "COMPLETED"
         assert task_runs(api, run)["load_into_hazelcast"]["run_count"] >= 2
@@ -180,7 +180,7 @@ def test_the_nightly_run_is_scheduled(api: PrefectApi):
         runs = api.post("/flow_runs/filter", filters | {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
         return [run for run in runs if run["auto_scheduled"]]
 
-    assert until(planned, 90, "a scheduled run")[0]["expected_start_time"].split("T")[1].startswith("03:00")
+    assert until(planned, what="a scheduled run")[0]["expected_start_time"].split("T")[1].startswith("03:00")
 
 
 def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(
@@ -190,26 +190,26 @@ def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(
         return group_members(up.kafka, up.scoring.group_id) == 2
 
     first = deployment("score/local", processes=2)
-    until(scoring, 60, "two scorers in the group")
+    until(scoring, what="two scorers in the group")
     pid = int(api.get(f"/flow_runs/{first}")["infrastructure_pid"].rpartition(":")[2])
     flow = psutil.Process(pid)
     scorers = [child for child in flow.children(recursive=True) if "scoring.worker" in " ".join(child.cmdline())]
     assert len(scorers) == 2
     flow.send_signal(signal.SIGKILL)
     # No scorer is left behind, and another run takes over without anybody's doing.
-    until(lambda: not any(scorer.is_running() for scorer in scorers), 30, "the orphans' end")
+    until(lambda: not any(scorer.is_running() for scorer in scorers), what="the orphans' end")
     assert ended(api, first)["state_type"] == "CRASHED"
 
     def successor() -> str | None:
         live = [run["id"] for run in runs_of(api, "score/local") if run["state_type"] == "RUNNING"]
         return live[0] if live else None
 
-    second = until(successor, 60, "a new run")
+    second = until(successor, what="a new run")
     assert second != first
-    until(lambda: group_members(up.kafka, up.scoring.group_id) > 0, 60, "scorers in the group")
+    until(lambda: group_members(up.kafka, up.scoring.group_id) > 0, what="scorers in the group")
     command("prefect", "flow-run", "cancel", str(second))
     assert ended(api, second)["state_type"] == "CANCELLED"
-    until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, 30, "an empty group")
+    until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, what="an empty group")
     assert api.get(f"/flow_runs/{second}")["state_type"] == "CANCELLED"
 
 

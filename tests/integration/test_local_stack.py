@@ -97,7 +97,7 @@ def test_kafka_comes_back_where_it_was_with_what_it_had(own: Settings) -> None:
     assert state.detail.endswith("kafka.log")
     stack.up(own, services={KAFKA})
     assert stack.with_addresses(fresh(home(own))).kafka.bootstrap_servers == own.kafka.bootstrap_servers
-    assert until(lambda: [m.value() for m in last_records(own.kafka, "Labels")], 60, what="the record") == [b"before"]
+    assert until(lambda: [m.value() for m in last_records(own.kafka, "Labels")], what="the record") == [b"before"]
 
 
 def test_two_members_are_one_cluster_and_outlive_one(own: Settings) -> None:
@@ -156,7 +156,7 @@ def test_down_ends_what_a_killed_up_and_killed_servers_left(tmp_path: Path) -> N
         "stack.up(Settings(local=local), services={'kafka', 'hazelcast'})"
     )
     up = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT)
-    until(lambda: {p.name for p in Registry(tmp_path).all()} == {KAFKA, "hazelcast-1"}, 60)
+    until(lambda: {p.name for p in Registry(tmp_path).all()} == {KAFKA, "hazelcast-1"})
     up.kill()
     up.wait()
     assert len(processes.marked(tmp_path)) == 2
@@ -176,11 +176,11 @@ def test_a_test_run_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
         f"with running(Path({str(tmp_path)!r}), {{'hazelcast'}}): raise SystemExit('not killed')"
     )
     run = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, start_new_session=True)
-    until(lambda: Registry(tmp_path).alive("hazelcast-1") is not None, 60)
+    until(lambda: Registry(tmp_path).alive("hazelcast-1") is not None)
     # The whole group, as Ctrl-C and `timeout` do it.
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-    until(lambda: processes.marked(tmp_path) == [], 60)
+    until(lambda: processes.marked(tmp_path) == [])
     until(lambda: Registry(tmp_path).all() == [])
 
 
@@ -198,7 +198,7 @@ def test_a_schedule_makes_runs(api: PrefectApi) -> None:
     def scheduled() -> list[dict]:
         return api.post("/flow_runs/filter", {"flows": {"name": {"any_": ["nightly"]}}})
 
-    until(scheduled, 60, what="a scheduled run")
+    until(scheduled, what="a scheduled run")
     assert {run["state"]["type"] for run in scheduled()} == {"SCHEDULED"}
     assert {run["expected_start_time"][11:16] for run in scheduled()} == {"03:00"}
 

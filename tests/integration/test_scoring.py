@@ -191,7 +191,7 @@ def test_a_scorer_that_dies_is_started_again(settings, client, population, tmp_p
         os.kill(supervisor.pids()[0], signal.SIGKILL)
         until(lambda: supervisor.tick().restarts == 1, what="the restart")
         seed(settings.kafka, simulated(made, 300), "restart")
-        until(lambda: supervisor.tick().predictions == 300, 60, "300 predictions")
+        until(lambda: supervisor.tick().predictions == 300, what="300 predictions")
     finally:
         supervisor.drain()
 
