@@ -1,5 +1,7 @@
 """The input side of the loop: batches from one consumer group, and the way back after an abort."""
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,10 +9,16 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message,
 
 from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config
 from infra.settings import KafkaSettings, ScoringSettings
+from scoring.producer import Aborted
+
+logger = logging.getLogger(__name__)
 
 # A batch is what has arrived: the first message is waited for, the others are taken if they are there. Under
 # load the queue is full and batches grow to max_batch; when idle a batch is one message, at once.
 IDLE_POLL_SECONDS = 0.2
+# A batch smaller than this waits for the commit that is under way, and takes what comes meanwhile: to score it could
+# not begin its own commit earlier. A larger one is scored while it waits.
+SMALL_BATCH = 500
 # After a kill -9 the group hands the partitions over when the session has timed out.
 SESSION_TIMEOUT_MS = 6_000
 
@@ -21,15 +29,18 @@ class Taken:
 
     messages: list[Message]
     book: list[TopicPartition]
+    at_ns: int
+    """When the first of them was taken, by `time.perf_counter_ns()`."""
 
 
 class BatchConsumer:
     """Takes batches from the input topic."""
 
-    def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, on_rebalance: Callable[[str], None]):
+    def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, settle: Callable[[], None]):
+        """`settle` waits for the commit that is under way; it may raise `Aborted`."""
         self._topic = kafka.topics.transactions
         self._max_batch = scoring.max_batch
-        self._on_rebalance = on_rebalance
+        self._settle = settle
         self._rebalanced = False
         self._consumer = Consumer(
             client_config(kafka)
@@ -46,6 +57,8 @@ class BatchConsumer:
                 "queued.max.messages.kbytes": 32_768,
                 "queued.min.messages": 4 * scoring.max_batch,
                 "fetch.wait.max.ms": 50,
+                # By default fetching rests for a second when the queue is full: a fast scorer empties it earlier.
+                "fetch.queue.backoff.ms": 10,
             }
         )
         self._consumer.subscribe(
@@ -56,15 +69,18 @@ class BatchConsumer:
         """The next batch, or None if nothing came in `IDLE_POLL_SECONDS`.
 
         Raises:
-            KafkaException: the consumer reports an error.
+            KafkaException: the consumer reports an error; rewind.
+            Aborted: the batch before was not committed; rewind.
         """
         self._rebalanced = False
         first = self._consumer.poll(IDLE_POLL_SECONDS)
         if first is None:
             return None
-        messages = [first]
-        if self._max_batch > 1:
-            messages += self._consumer.consume(self._max_batch - 1, 0)
+        at_ns = time.perf_counter_ns()
+        messages = [first, *self._more(self._max_batch - 1)]
+        if len(messages) < SMALL_BATCH:
+            self._settle()
+            messages += self._more(self._max_batch - len(messages))
         if self._rebalanced:
             # What was taken before the partitions changed hands may be another scorer's by now. The committed
             # offsets say where to go on; nothing of it was scored.
@@ -72,18 +88,22 @@ class BatchConsumer:
             return None
         errors = [message.error() for message in messages if message.error()]
         if errors:
-            self.rewind()
             raise KafkaException(errors[0])
         last: dict[int | None, int] = {message.partition(): message.offset() or 0 for message in messages}
         book = [TopicPartition(self._topic, p or 0, offset + 1) for p, offset in last.items()]
-        return Taken(messages, book)
+        return Taken(messages, book, at_ns)
+
+    def _more(self, count: int) -> list[Message]:
+        return self._consumer.consume(count, 0) if count else []
 
     def rewind(self) -> None:
         """Go back to the committed offsets: without it, what an aborted transaction had taken is lost.
 
         Raises:
             KafkaException: the offsets cannot be read; nothing may be taken before they were.
+            Aborted: the batch before was not committed, as became known just now; try again.
         """
+        self._settle()  # or a commit that is under way would move them afterwards
         assigned = self._consumer.assignment()
         if not assigned:
             return
@@ -104,8 +124,14 @@ class BatchConsumer:
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._rebalanced = True
-        self._on_rebalance(f"assigned {sorted(p.partition for p in partitions)}")
+        logger.info("assigned %s", sorted(p.partition for p in partitions))
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._rebalanced = True
-        self._on_rebalance(f"gave up {sorted(p.partition for p in partitions)}")
+        logger.info("gave up %s", sorted(p.partition for p in partitions))
+        try:
+            # The group waits for this call: whoever gets the partitions begins behind this commit.
+            self._settle()
+        except Aborted as error:
+            # Every rebalance goes back to the committed offsets, which is all that an abort asks for.
+            logger.warning("batch not committed: %s", error)

@@ -5,7 +5,8 @@ kept. Numbers are formatted by column, in one call each. What is left for a row 
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from operator import itemgetter
 
 import msgspec
 import numpy as np
@@ -18,46 +19,59 @@ from scoring.features import Batch, Features
 _text = msgspec.json.encode
 
 
-@dataclass
+class _Fragments:
+    """The part of the JSON that is the same for every transaction of a customer, a merchant or an hour; made once."""
+
+    def __init__(self, count: int, make: Callable[[int], bytes]):
+        self._fragments = [b""] * count
+        self._missing = np.ones(count, bool)
+        self._make = make
+
+    def take(self, rows: NDArray[np.intp]) -> tuple[bytes, ...]:
+        """The fragments of these rows."""
+        for row in np.unique(rows[self._missing[rows]]).tolist():
+            self._fragments[row] = self._make(row)
+            self._missing[row] = False
+        if len(rows) == 1:  # for which an itemgetter returns no tuple
+            return (self._fragments[rows[0]],)
+        return itemgetter(*rows.tolist())(self._fragments)
+
+
 class Encoder:
     """Encodes predictions for one version of the features and one model."""
 
-    features: Features
-    model_version: str
-    mask_card_numbers: bool
-    token_key: bytes
-    _customers: dict[int, bytes] = field(default_factory=dict)
-    _merchants: dict[int, bytes] = field(default_factory=dict)
-    _dates: dict[int, bytes] = field(default_factory=dict)
+    def __init__(self, features: Features, model_version: str, mask_card_numbers: bool, token_key: bytes):
+        self._features = features
+        self._hidden, self._token_key = mask_card_numbers, token_key
+        self._versions = b',"model_version":%b,"features_version":%b,' % (_text(model_version), _text(features.version))
+        self._customers = _Fragments(features.customers.height, self._customer)
+        self._merchants = _Fragments(features.merchants.height, self._merchant)
+        self._dates = _Fragments(len(features.date_codes), self._date)
 
     def encode(
         self,
         batch: Batch,
         probability: NDArray[np.float32],
         label: NDArray[np.int64],
-        sources: list[bytes],
+        partitions: list[int],
+        offsets: list[int],
         timing: bytes,
     ) -> tuple[list[bytes], list[bytes]]:
         """Encode a batch.
 
         Args:
-            batch: the transactions.
+            batch: the transactions; at least one.
             probability: of fraud.
             label: the model's verdict.
-            sources: `partition,"source_offset":offset` of each transaction.
+            partitions: of each transaction's source.
+            offsets: of each transaction's source.
             timing: the JSON of `inference_time_ns` and `transaction_processing_total_time`.
 
         Returns:
             Keys (transaction numbers) and values, in the order of the batch.
         """
-        customers = [self._customers.get(i) or self._customer(i) for i in batch.customer.tolist()]
-        merchants = [self._merchants.get(i) or self._merchant(i) for i in batch.merchant.tolist()]
-        dates = [self._dates.get(i) or self._date(i) for i in batch.date_code.tolist()]
-        tail = b',"model_version":%b,"features_version":%b,%b}' % (
-            _text(self.model_version),
-            _text(self.features.version),
-            timing,
-        )
+        tail = self._versions + timing + b"}"
+        partition = {p: b'%d,"source_offset":' % p for p in set(partitions)}
         values = [
             b"".join(
                 (
@@ -74,62 +88,58 @@ class Encoder:
                     customer,
                     distance,
                     date,
-                    score,
-                    _VERDICT[verdict],
-                    source,
+                    chance,
+                    _VERDICT[says],
+                    partition[part],
+                    at,
                     tail,
                 )
             )
-            for row, amount, merchant, latitude, longitude, customer, distance, date, score, verdict, source in zip(
+            for row, amount, merchant, latitude, longitude, customer, distance, date, chance, says, part, at in zip(
                 batch.rows,
                 _numbers(batch.amount),
-                merchants,
+                self._merchants.take(batch.merchant),
                 _numbers(batch.latitude),
                 _numbers(batch.longitude),
-                customers,
+                self._customers.take(batch.customer),
                 _numbers(np.round(batch.distance_km, 6)),
-                dates,
+                self._dates.take(batch.date_code),
                 _numbers(probability),
                 label.tolist(),
-                sources,
+                partitions,
+                _numbers(np.array(offsets)),
                 strict=True,
             )
         ]
         return [row.trans_num.encode() for row in batch.rows], values
 
     def _customer(self, row: int) -> bytes:
-        record = self.features.customers.row(row, named=True)
+        record = self._features.customers.row(row, named=True)
         card = record["card"]
-        hidden = self.mask_card_numbers
+        hidden = self._hidden
         fields = {
             "credit_card_number": masked(card) if hidden else int(card) if card.isdecimal() else card,
-            "card_token": token(card, self.token_key),
+            "card_token": token(card, self._token_key),
             "card_last4": card[-4:],
         } | {name: record[name] for name in ("customer_name", "customer_city", "customer_age_group", "customer_gender")}
         fields |= {name: record[name] for name in ("customer_lat", "customer_lon")}
-        fragment = b"," + json.dumps(fields, separators=(",", ":")).encode()[1:-1] + b',"distance_from_home":'
-        self._customers[row] = fragment
-        return fragment
+        return b"," + json.dumps(fields, separators=(",", ":")).encode()[1:-1] + b',"distance_from_home":'
 
     def _merchant(self, row: int) -> bytes:
-        record = self.features.merchants.row(row, named=True)
-        fragment = b',"merchant":%b,"category":%b,"merchant_lat":' % (
+        record = self._features.merchants.row(row, named=True)
+        return b',"merchant":%b,"category":%b,"merchant_lat":' % (
             _text(record["merchant"]),
             _text(record["category"]),
         )
-        self._merchants[row] = fragment
-        return fragment
 
     def _date(self, row: int) -> bytes:
-        codes = self.features.date_codes[row]
+        codes = self._features.date_codes[row]
         assert codes is not None, "a date without codes was rejected before"  # noqa: S101
         weekday, month, hour = codes
-        fragment = (
+        return (
             b',"transaction_weekday_code":%d,"transaction_hour_code":%d,"transaction_month_code":%d'
             b',"fraud_probability":' % (weekday, hour, month)
         )
-        self._dates[row] = fragment
-        return fragment
 
 
 _IS_FRAUD = {
@@ -143,6 +153,6 @@ _VERDICT = {
 }
 
 
-def _numbers(column: NDArray[np.floating]) -> list[bytes]:
+def _numbers(column: NDArray[np.number]) -> list[bytes]:
     """Each number of a column in its shortest decimal form."""
     return orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")

@@ -57,6 +57,14 @@ class Counters:
     inference_ns: int = 0
     latency: Histogram = field(default_factory=Histogram)
 
+    def add(self, other: "Counters") -> None:
+        """Count what the other counted."""
+        for name, value in vars(other).items():
+            if name == "latency":
+                self.latency.counts += value.counts
+            else:
+                setattr(self, name, getattr(self, name) + value)
+
     def report(self) -> dict[str, Any]:
         """One JSON object."""
         return vars(self) | {"latency": self.latency.to_sparse()}

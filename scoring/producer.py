@@ -1,6 +1,9 @@
 """The output side of the loop: one Kafka transaction for a batch, or none of it."""
 
 import logging
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -40,9 +43,11 @@ class TransactionalProducer:
             "queue.buffering.max.kbytes": 1_048_576,
         }
         self._producer: Producer | None = None
+        self._thread = ThreadPoolExecutor(1, "commit")
+        self._commit: Future[int] | None = None
 
-    def send(self, outputs: "list[Output]", book: list[TopicPartition], group_metadata: object) -> None:
-        """Produce the outputs and commit them with the offsets of their input.
+    def send(self, outputs: "Iterable[Output]", book: list[TopicPartition], group_metadata: object) -> None:
+        """Produce the outputs and begin to commit them with the offsets of their input; `settle` waits for the end.
 
         Raises:
             Aborted: nothing of it is visible; take the batch again from the committed offsets.
@@ -52,9 +57,28 @@ class TransactionalProducer:
             producer.begin_transaction()
             for output in outputs:
                 output.produce(producer)
-            producer.send_offsets_to_transaction(book, group_metadata, self._timeout)
-            producer.commit_transaction(self._timeout)
         except (KafkaException, BufferError) as error:
+            self._abort(error)
+            raise Aborted(str(error)) from error
+        self._commit = self._thread.submit(self._commit_with, producer, book, group_metadata)
+
+    def _commit_with(self, producer: Producer, book: list[TopicPartition], group_metadata: object) -> int:
+        producer.send_offsets_to_transaction(book, group_metadata, self._timeout)
+        producer.commit_transaction(self._timeout)
+        return time.perf_counter_ns()
+
+    def settle(self) -> int:
+        """Wait for the end of the commit that `send` began; when it ended, by `time.perf_counter_ns()`.
+
+        Raises:
+            Aborted: nothing of it is visible; take the batch again from the committed offsets.
+        """
+        commit, self._commit = self._commit, None
+        if commit is None:
+            return time.perf_counter_ns()
+        try:
+            return commit.result()
+        except KafkaException as error:
             self._abort(error)
             raise Aborted(str(error)) from error
 
@@ -82,6 +106,7 @@ class TransactionalProducer:
 
     def close(self) -> None:
         """Let go of the producer. An open transaction is left to be fenced or to time out."""
+        self._thread.shutdown()
         self._producer = None
 
 

@@ -32,6 +32,7 @@ class Scored:
     """What becomes of a batch: every message is in `values` or in `rejected`, by its position, and in one only."""
 
     positions: list[int]
+    partitions: list[int]
     keys: list[bytes]
     values: list[bytes]
     alerts: list[int]
@@ -77,20 +78,21 @@ class Scorer:
         batch, unknown = self._features.build(rows, positions)
         rejected |= unknown
         if not batch.rows:
-            return Scored([], [], [], [], rejected, 0, 0, 0)
+            return Scored([], [], [], [], [], rejected, 0, 0, 0)
         before = time.perf_counter_ns()
         probability, label = self._model.predict(batch.inputs)
         inference_ns = time.perf_counter_ns() - before
-        sources = [b'%d,"source_offset":%d' % (source.partitions[p], source.offsets[p]) for p in batch.positions]
+        partitions = [source.partitions[p] for p in batch.positions]
+        offsets = [source.offsets[p] for p in batch.positions]
         timing = b'"inference_time_ns":%d,"transaction_processing_total_time":%d' % (
             inference_ns // len(batch.rows),
             time.perf_counter_ns() - started_ns,
         )
-        keys, values = self._encoder.encode(batch, probability, label, sources, timing)
+        keys, values = self._encoder.encode(batch, probability, label, partitions, offsets, timing)
         alerts = np.flatnonzero(probability >= np.float32(self._settings.alert_threshold)).tolist()
         known = sum(row.is_fraud == 1 for row in batch.rows)
         found = sum(batch.rows[i].is_fraud == 1 for i in alerts)
-        return Scored(batch.positions, keys, values, alerts, rejected, known, found, inference_ns)
+        return Scored(batch.positions, partitions, keys, values, alerts, rejected, known, found, inference_ns)
 
 
 def dead_letter(

@@ -6,6 +6,7 @@ sends the signal (PR_SET_PDEATHSIG), and where there is no such kernel, its stan
 
 import argparse
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -67,11 +68,13 @@ class Worker:
             scorer = Scorer(model, features, scoring)
             loop = ScoringLoop(self._settings, scorer, self._slot, partitions)
             logger.info("scoring with model %s and features %s", model.version, features.version)
+            _collect_by_hand()
 
             def between_batches() -> None:
                 newest = self._features.newest()
                 if newest is not None and newest is not scorer.features:
                     scorer.features = newest
+                    _collect_by_hand()
                 self._report(loop.counters.report() | {"state": "scoring"})
 
             loop.run(self._stopping, between_batches)
@@ -95,10 +98,11 @@ class Worker:
             raise TerminalError("the supervisor is gone")
 
     def _report(self, report: dict[str, Any], now: bool = False) -> None:
-        """Once a second: a JSON line on standard output for the supervisor, a touch of the heartbeat for ECS."""
+        """Once a second: a JSON line for the supervisor, a touch of the heartbeat for ECS, and garbage collected."""
         if time.monotonic() < self._next_report and not now:
             return
         self._next_report = time.monotonic() + REPORT_SECONDS
+        gc.collect()
         if self._heartbeat:
             self._heartbeat.touch()
         if not self._supervised:
@@ -107,6 +111,17 @@ class Worker:
             print(json.dumps(report), flush=True)
         except BrokenPipeError:
             self._stop = True
+
+
+def _collect_by_hand() -> None:
+    """Leave what is there now out of the garbage collector's sight, and let nothing but `gc.collect` start it.
+
+    A batch is tens of thousands of objects without a cycle among them. Each time they are counted the collector walks
+    through all that are alive: 2.3 of the 12 us that a transaction took.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
 
 
 def _stdin_ended() -> bool:
