@@ -35,6 +35,11 @@ class TransactionalProducer:
             "transactional.id": f"{scoring.group_id}-{slot}",
             # Readers wait for the transaction of a dead scorer that long.
             "transaction.timeout.ms": scoring.transaction_timeout_seconds * 1000,
+            # The broker answers a commit before its markers are written, and refuses the next transaction's first
+            # records until they are (CONCURRENT_TRANSACTIONS). librdkafka asks again after this long: by default
+            # 100 ms, which makes of a commit of 5 ms one of 105.
+            "retry.backoff.ms": 5,
+            "retry.backoff.max.ms": 50,
             "compression.type": "lz4",
             "linger.ms": 5,
             "batch.size": 1_000_000,
