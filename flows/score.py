@@ -191,6 +191,7 @@ class _Watch:
 | known fraud found | {totals.known_fraud_found:,} of {totals.known_fraud:,} |
 | taken from Kafka to committed | p50 {p50 or "-"} ms, p99 {p99 or "-"} ms |
 | aborted batches | {totals.aborts:,} |
+| health and metrics | {" ".join(f"{url}/health {url}/metrics" for url in totals.urls)} |
 """
 
 

@@ -96,7 +96,19 @@ class ScoringSettings(BaseModel):
     alert_threshold: float = Field(default=0.5, ge=0, le=1)
     max_batch: int = Field(default=10_000, ge=1, le=100_000)
     transaction_timeout_seconds: int = Field(default=10, ge=2)
+    delivery: Literal["exactly-once", "at-least-once"] = Field(
+        default="exactly-once",
+        description="at-least-once shows predictions some milliseconds earlier, and may repeat some after a failure",
+    )
     dead_letter_bytes: int = Field(default=16_384, ge=0, description="of the offending value kept in a dead letter")
+    dead_letter_share: float = Field(
+        default=0.5, gt=0, le=1, description="more of the last dead_letter_window transactions stop scoring; 1: never"
+    )
+    dead_letter_window: int = Field(default=1_000, ge=1)
+    health_address: str = Field(default="127.0.0.1", description="the interface that /health and /metrics listen on")
+    health_port: int = Field(
+        default=0, ge=0, le=65_000, description="of the first scorer, the next ones follow; 0: any free one"
+    )
     mask_card_numbers: bool = True
     card_token_key: SecretStr = Field(
         default=SecretStr("fraudflow-demo-key-change-me"), description="keys the HMAC-SHA256 that stands for a card"

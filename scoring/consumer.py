@@ -21,6 +21,8 @@ IDLE_POLL_SECONDS = 0.2
 SMALL_BATCH = 500
 # After a kill -9 the group hands the partitions over when the session has timed out.
 SESSION_TIMEOUT_MS = 6_000
+# How long a broker may take to say where a group stands and a partition ends.
+HEALTH_TIMEOUT_SECONDS = 3.0
 
 
 @dataclass
@@ -117,6 +119,32 @@ class BatchConsumer:
     def group_metadata(self) -> object:
         """The group's generation as it is now; fetched for each transaction, it fences scorers left behind."""
         return self._consumer.consumer_group_metadata()
+
+    def commit(self, book: list[TopicPartition]) -> None:
+        """Commit offsets outside of a transaction.
+
+        Raises:
+            KafkaException: they are not committed, or not all.
+        """
+        for at in self._consumer.commit(offsets=book, asynchronous=False) or []:
+            if at.error:
+                raise KafkaException(at.error)
+
+    def lag(self) -> int:
+        """Offsets of the assigned partitions that are not committed yet, the markers of transactions among them.
+
+        Raises:
+            KafkaException: the broker does not answer within `HEALTH_TIMEOUT_SECONDS`.
+        """
+        assigned = self._consumer.assignment()
+        if not assigned:  # a scorer more than there are partitions; or the group has lost us, with the broker
+            self._consumer.list_topics(self._topic, timeout=HEALTH_TIMEOUT_SECONDS)
+            return 0
+        lag = 0
+        for at in self._consumer.committed(assigned, timeout=HEALTH_TIMEOUT_SECONDS):
+            low, high = self._consumer.get_watermark_offsets(at, timeout=HEALTH_TIMEOUT_SECONDS)
+            lag += high - max(at.offset, low)
+        return lag
 
     def close(self) -> None:
         """Leave the group, so that the others take over at once."""

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from confluent_kafka import KafkaException, Message
 
 from infra.settings import Settings
+from scoring.breaker import DeadLetterBreaker
 from scoring.consumer import BatchConsumer, Taken
 from scoring.metrics import Counters
-from scoring.producer import Aborted, Output, TransactionalProducer
+from scoring.producer import Aborted, IdempotentProducer, Output, TransactionalProducer
 from scoring.scorer import Scored, Scorer, Source, dead_letter
 
 logger = logging.getLogger(__name__)
@@ -34,17 +35,29 @@ class ScoringLoop:
         self._topics = settings.kafka.topics
         self._scorer = scorer
         self._output_partitions = output_partitions
-        self._producer = TransactionalProducer(settings.kafka, settings.scoring, slot)
         self._consumer = BatchConsumer(settings.kafka, settings.scoring, self._settle)
+        self._producer: TransactionalProducer | IdempotentProducer
+        if settings.scoring.delivery == "exactly-once":
+            self._producer = TransactionalProducer(settings.kafka, settings.scoring, slot)
+        else:
+            self._producer = IdempotentProducer(settings.kafka, settings.scoring, self._consumer.commit)
         self._committing: tuple[Counters, int] | None = None  # and when its batch was taken
         self._must_rewind = False
+        self._breaker = DeadLetterBreaker(settings.scoring)
         self.counters = Counters()
+        self.moved_at = time.monotonic()
+        """When a step ended well, and nothing was stuck or failing."""
 
     def run(self, stopping: Callable[[], bool], between_batches: Callable[[], None]) -> None:
-        """Score until `stopping()`; `between_batches()` is where features change and counts are told."""
+        """Score until `stopping()`; `between_batches()` is where features change and counts are told.
+
+        Raises:
+            TerminalError: too much of the input is dead letters.
+        """
         try:
             while not stopping():
                 self._step()
+                self._breaker.check()
                 between_batches()
             self._attempt(self._settle)
         finally:
@@ -52,7 +65,9 @@ class ScoringLoop:
             self._consumer.close()
 
     def _step(self) -> None:
-        if not self._attempt(self._take_and_score):
+        if self._attempt(self._take_and_score):
+            self.moved_at = time.monotonic()
+        else:
             time.sleep(RETRY_SECONDS)
 
     def _attempt(self, step: Callable[[], None]) -> bool:
@@ -79,6 +94,14 @@ class ScoringLoop:
         self._producer.send(outputs, taken.book, self._consumer.group_metadata())
         self._committing = batch, taken.at_ns
 
+    def lag(self) -> int:
+        """Offsets between this scorer's place in the input and its end; from any thread.
+
+        Raises:
+            KafkaException: the broker does not answer.
+        """
+        return self._consumer.lag()
+
     def _settle(self) -> None:
         """Wait for the end of the commit that is under way, if one is.
 
@@ -91,6 +114,7 @@ class ScoringLoop:
             batch, taken_ns = committing
             batch.latency.add((committed_ns - taken_ns) / 1e9, batch.transactions)
             self.counters.add(batch)
+            self._breaker.add(batch)
 
     def _outputs(self, taken: Taken, batch: Counters) -> Iterator[Output]:
         """Score a batch piece by piece, and count it."""
@@ -107,6 +131,7 @@ class ScoringLoop:
             batch.known_fraud += scored.known_fraud
             batch.known_fraud_found += scored.known_fraud_found
             batch.inference_ns += scored.inference_ns
+            batch.reasons.update(rejected.reason.value for rejected in scored.rejected.values())
             yield from self._predictions(scored)
             yield Output(
                 self._topics.alerts, [{"key": scored.keys[i], "value": scored.values[i]} for i in scored.alerts]

@@ -1,6 +1,7 @@
 """Counts and latencies of a scorer, cheap enough for every batch, and mergeable over processes."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,14 @@ class Histogram:
         bucket = int(np.searchsorted(np.cumsum(self.counts), q * total))
         return round(10 ** (bucket / _PER_DECADE) / 1000, 3)
 
+    def cumulative(self) -> tuple[list[tuple[str, int]], float]:
+        """For Prometheus: events up to each upper edge in seconds, four edges a decade; and the sum, by the edges."""
+        below = np.cumsum(self.counts)
+        edges = 10 ** (np.arange(_BUCKETS) / _PER_DECADE) / 1e6
+        step = _PER_DECADE // 4
+        buckets = [(f"{edges[i]:.3g}", int(below[i])) for i in range(2 * _PER_DECADE, _BUCKETS, step)]
+        return [*buckets, ("+Inf", int(below[-1]))], float(self.counts @ edges)
+
     def to_sparse(self) -> dict[str, int]:
         """The filled buckets, for JSON."""
         return {str(i): int(self.counts[i]) for i in np.flatnonzero(self.counts)}
@@ -55,6 +64,8 @@ class Counters:
     batches: int = 0
     aborts: int = 0
     inference_ns: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Dead letters by reason."""
     latency: Histogram = field(default_factory=Histogram)
 
     def add(self, other: "Counters") -> None:

@@ -2,11 +2,11 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.kafka import client_config
 from infra.settings import KafkaSettings, ScoringSettings
@@ -14,6 +14,13 @@ from infra.settings import KafkaSettings, ScoringSettings
 logger = logging.getLogger(__name__)
 
 PARTITION_BY_KEY = -1  # librdkafka's RD_KAFKA_PARTITION_UA
+_BATCHING: dict[str, Any] = {
+    "compression.type": "lz4",
+    "batch.size": 1_000_000,
+    "batch.num.messages": 100_000,
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 1_048_576,
+}
 
 
 class Aborted(Exception):
@@ -31,22 +38,21 @@ class TransactionalProducer:
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, slot: str):
         """`slot` names this producer's place for good: its successor after a crash fences it at once."""
         self._timeout = float(scoring.transaction_timeout_seconds)
-        self._config: dict[str, Any] = client_config(kafka) | {
-            "transactional.id": f"{scoring.group_id}-{slot}",
-            # Readers wait for the transaction of a dead scorer that long.
-            "transaction.timeout.ms": scoring.transaction_timeout_seconds * 1000,
-            # The broker answers a commit before its markers are written, and refuses the next transaction's first
-            # records until they are (CONCURRENT_TRANSACTIONS). librdkafka asks again after this long: by default
-            # 100 ms, which makes of a commit of 5 ms one of 105.
-            "retry.backoff.ms": 5,
-            "retry.backoff.max.ms": 50,
-            "compression.type": "lz4",
-            "linger.ms": 5,
-            "batch.size": 1_000_000,
-            "batch.num.messages": 100_000,
-            "queue.buffering.max.messages": 1_000_000,
-            "queue.buffering.max.kbytes": 1_048_576,
-        }
+        self._config: dict[str, Any] = (
+            client_config(kafka)
+            | _BATCHING
+            | {
+                "transactional.id": f"{scoring.group_id}-{slot}",
+                # Readers wait for the transaction of a dead scorer that long.
+                "transaction.timeout.ms": scoring.transaction_timeout_seconds * 1000,
+                # The broker answers a commit before its markers are written, and refuses the next transaction's first
+                # records until they are (CONCURRENT_TRANSACTIONS). librdkafka asks again after this long: by default
+                # 100 ms, which makes of a commit of 5 ms one of 105.
+                "retry.backoff.ms": 5,
+                "retry.backoff.max.ms": 50,
+                "linger.ms": 5,
+            }
+        )
         self._producer: Producer | None = None
         self._thread = ThreadPoolExecutor(1, "commit")
         self._commit: Future[int] | None = None
@@ -113,6 +119,76 @@ class TransactionalProducer:
         """Let go of the producer. An open transaction is left to be fenced or to time out."""
         self._thread.shutdown()
         self._producer = None
+
+
+class IdempotentProducer:
+    """Sends the results of a batch, and commits its offsets when they have arrived: at least once.
+
+    Readers see a prediction as soon as it is written. What is between the two calls when something fails is sent again.
+    """
+
+    def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, commit: Callable[[list[TopicPartition]], None]):
+        """`commit` commits offsets; it may raise `KafkaException`."""
+        self._timeout = float(scoring.transaction_timeout_seconds)
+        self._commit_offsets = commit
+        self._failure: KafkaError | None = None
+        self._producer = Producer(
+            client_config(kafka)
+            | _BATCHING
+            | {
+                "enable.idempotence": True,
+                "linger.ms": 0,
+                "message.timeout.ms": scoring.transaction_timeout_seconds * 1000,
+                "delivery.report.only.error": True,
+                "on_delivery": self._on_failure,
+            }
+        )
+        self._thread = ThreadPoolExecutor(1, "commit")
+        self._commit: Future[int] | None = None
+
+    def _on_failure(self, error: KafkaError, _: Message) -> None:
+        self._failure = self._failure or error
+
+    def send(self, outputs: "Iterable[Output]", book: list[TopicPartition], _: object) -> None:
+        """Produce the outputs and begin to wait for them; `settle` waits for the end.
+
+        Raises:
+            Aborted: take the batch again from the committed offsets.
+        """
+        self._failure = None
+        try:
+            for output in outputs:
+                output.produce(self._producer)
+        except (KafkaException, BufferError) as error:
+            self._producer.purge()
+            raise Aborted(str(error)) from error
+        self._commit = self._thread.submit(self._flush_and_commit, book)
+
+    def _flush_and_commit(self, book: list[TopicPartition]) -> int:
+        unsent = self._producer.flush(self._timeout)
+        if unsent or self._failure:
+            self._producer.purge()
+            raise Aborted(f"{unsent} messages were not sent: {self._failure or 'Kafka did not take them in time'}")
+        self._commit_offsets(book)
+        return time.perf_counter_ns()
+
+    def settle(self) -> int:
+        """Wait for the end of the commit that `send` began; when it ended, by `time.perf_counter_ns()`.
+
+        Raises:
+            Aborted: take the batch again from the committed offsets.
+        """
+        commit, self._commit = self._commit, None
+        if commit is None:
+            return time.perf_counter_ns()
+        try:
+            return commit.result()
+        except KafkaException as error:
+            raise Aborted(str(error)) from error
+
+    def close(self) -> None:
+        """Let what is under way end."""
+        self._thread.shutdown()
 
 
 class Output:

@@ -52,6 +52,11 @@ class Scorer:
         self.features = features
 
     @property
+    def model_version(self) -> str:
+        """The first characters of the model file's sha256."""
+        return self._model.version
+
+    @property
     def features(self) -> Features:
         """The features in use. Set between batches: a batch is scored with one version."""
         return self._features

@@ -69,6 +69,8 @@ class Totals:
     restarts: int = 0
     running: int = 0
     state: str = "starting"
+    urls: list[str] = field(default_factory=list)
+    """Where the running scorers answer `/health` and `/metrics`."""
     latency: Histogram = field(default_factory=Histogram)
 
 
@@ -114,6 +116,8 @@ class Supervisor:
             _add(total, slot.report)
             total.restarts += slot.restarts
             total.running += slot.process is not None
+            if slot.process is not None and "url" in slot.report:
+                total.urls.append(str(slot.report["url"]))
         states = sorted({str(slot.report.get("state", "starting")) for slot in self._slots})
         total.state = ", ".join(states)
         return total

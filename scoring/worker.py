@@ -21,6 +21,7 @@ from infra.errors import FraudflowError, TerminalError
 from infra.kafka import ensure_topics
 from infra.settings import Settings, get_settings
 from scoring.feature_watch import FeatureWatch
+from scoring.health import Health, HealthServer
 from scoring.loop import ScoringLoop
 from scoring.model import PROJECT_MODEL, load_model
 from scoring.scorer import Scorer
@@ -44,12 +45,14 @@ class Worker:
         self._stop = False
         self._next_report = 0.0
         self._features = FeatureWatch(settings)
+        self._health = Health(lambda: self._features.state)
+        self._url = ""
 
     def run(self) -> None:
         """Wait for features, then score until told to stop.
 
         Raises:
-            TerminalError: the model or the settings cannot be used.
+            TerminalError: the model, the settings or most of the input cannot be used.
         """
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
@@ -58,6 +61,9 @@ class Worker:
         scoring = self._settings.scoring
         model = load_model(scoring.model or PROJECT_MODEL, scoring.model_sha256)
         partitions = ensure_topics(self._settings.kafka)[self._settings.kafka.topics.predictions]
+        server = HealthServer(scoring, self._slot, self._health)
+        self._url = server.url
+        logger.info("health at %s/health, metrics at %s/metrics", server.url, server.url)
         self._features.start()
         try:
             while not self._stopping() and self._features.wait(0.5) is None:
@@ -68,6 +74,7 @@ class Worker:
             scorer = Scorer(model, features, scoring)
             loop = ScoringLoop(self._settings, scorer, self._slot, partitions)
             logger.info("scoring with model %s and features %s", model.version, features.version)
+            self._health.watch(loop, scorer)
             _collect_by_hand()
 
             def between_batches() -> None:
@@ -81,6 +88,8 @@ class Worker:
             self._report(loop.counters.report() | {"state": "stopped"}, now=True)
         finally:
             self._features.stop()
+            self._health.stop()
+            server.stop()
 
     def _stopping(self) -> bool:
         return self._stop or (self._supervised and _stdin_ended())
@@ -108,7 +117,7 @@ class Worker:
         if not self._supervised:
             return
         try:
-            print(json.dumps(report), flush=True)
+            print(json.dumps(report | {"url": self._url}), flush=True)
         except BrokenPipeError:
             self._stop = True
 
