@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -16,74 +15,18 @@ from hazelcast.client import HazelcastClient
 
 from infra.errors import InputError, TerminalError
 from infra.feature_store import FeatureStore
-from infra.kafka import GroupReader
 from infra.seeding import seed
-from infra.settings import Settings
-from infra.transaction_sources import FrameSource, Source, open_source
+from infra.transaction_sources import open_source
 from scoring.feature_files import read_feature_files
 from scoring.supervisor import Supervisor
-from simulator.population import Population, simulate_population, write_population
+from simulator.population import write_population
 from simulator.transactions import Simulation
 from tests.conftest import PROJECT, environment
+from tests.integration.scored import committed, drain, simulated
 from tests.kafka_log import read, values
 from tests.waiting import until
 
 SENT = 100_000
-
-
-@pytest.fixture(scope="module")
-def population(tmp_path_factory: pytest.TempPathFactory) -> tuple[Population, Path]:
-    directory = tmp_path_factory.mktemp("population")
-    made = simulate_population(2_000, 200, 1)
-    write_population(made, directory)
-    return made, directory
-
-
-@pytest.fixture
-def spawn(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts scorer processes with the test's settings; ends those that are left.
-
-    They take the test run for their supervisor, so that they end with it, even if it is killed.
-    """
-    started: list[subprocess.Popen] = []
-
-    def start(slot: str, **changes: str) -> subprocess.Popen:
-        with (tmp_path / f"scorer-{slot}.log").open("ab") as log:
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "scoring.worker", "--slot", slot, "--supervised"],
-                    env=os.environ | environment(settings) | changes,
-                    cwd=PROJECT,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                )
-            )
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-
-
-def simulated(population: Population, count: int) -> Source:
-    simulation = Simulation(population, count, 1)
-    return FrameSource(simulation.frames, count, f"test-{count}")
-
-
-def drain(settings: Settings, seconds: float = 90) -> None:
-    """Wait until the group has committed everything."""
-    group = GroupReader(settings.kafka, settings.scoring.group_id, settings.kafka.topics.transactions)
-    try:
-        until(group.drained, seconds, "all input scored")
-    finally:
-        group.close()
-
-
-def committed(settings: Settings) -> int:
-    return len(read(settings.kafka, settings.kafka.topics.predictions))
 
 
 def test_the_reference_pipelines_answers_are_reproduced(settings, client: HazelcastClient, spawn, reference: Path):

@@ -1,0 +1,230 @@
+"""The dead letters that are still open: what they are, where their originals are, and sending those again, once.
+
+A dead letter holds its original cut and masked; the original itself stands in the input topic for as long as that keeps
+it. A letter whose original was sent again is closed by a record of the same key without a value, in the same Kafka
+transaction: whoever reads the topic later, or at the same time, sends it no second time.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage] - documented there
+)
+
+from infra.errors import TransientError
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions
+from infra.settings import KafkaSettings
+
+# Letters closed in one transaction.
+BATCH = 1_000
+# Originals closer together than this are read past one another, others are sought.
+_NEAR = 10_000
+_PREVIEW_BYTES = 300
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One open dead letter.
+
+    Attributes:
+        key: `topic-partition-offset` of the original.
+        preview: the beginning of the value, with card numbers masked, as the scorer kept it.
+        sha256: of the original's whole value.
+        at: when it was written.
+    """
+
+    key: str
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    size: int
+    sha256: str
+    preview: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Original:
+    """What a dead letter was made of."""
+
+    letter: DeadLetter
+    key: bytes | None
+    value: bytes
+
+
+def open_letters(kafka: KafkaSettings) -> list[DeadLetter]:
+    """Every dead letter that was not sent again, oldest first.
+
+    Raises:
+        TransientError: Kafka does not answer.
+    """
+    found: dict[bytes, DeadLetter] = {}
+    topic = kafka.topics.dead_letters
+    if topic not in partitions(kafka):
+        return []
+    for message in _read_to_end(kafka, topic):
+        key, value = message.key() or b"", message.value()
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = _parsed(key, value, message)
+    return sorted(found.values(), key=lambda letter: (letter.at, letter.partition, letter.offset))
+
+
+def _parsed(key: bytes, value: bytes, message: Message) -> DeadLetter:
+    body = json.loads(value)
+    kept = base64.b64decode(body["value_base64"])
+    return DeadLetter(
+        key=key.decode(),
+        reason=body["reason"],
+        detail=body["detail"],
+        topic=body["source_topic"],
+        partition=body["source_partition"],
+        offset=body["source_offset"],
+        size=body["value_bytes"],
+        sha256=body["value_sha256"],
+        preview=kept[:_PREVIEW_BYTES].decode(errors="backslashreplace"),
+        at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
+    )
+
+
+def _read_to_end(kafka: KafkaSettings, topic: str) -> Iterator[Message]:
+    """Every committed record, by partition; waits for transactions that are open now."""
+    admin = AdminClient(client_config(kafka))
+    try:
+        ask = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(partitions(kafka)[topic])}
+        answers = admin.list_offsets(
+            ask,  # type: ignore[arg-type] - `latest()` gives an OffsetSpec
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=REQUEST_TIMEOUT_SECONDS,
+        )
+        ends = {asked.partition: answer.result().offset for asked, answer in answers.items()}
+    except KafkaException as error:
+        raise explained(error, f"cannot read {topic}") from error
+    consumer = _consumer(kafka)
+    try:
+        consumer.assign([TopicPartition(topic, p, 0) for p, end in ends.items() if end])
+        open_ends = {p for p, end in ends.items() if end}
+        while open_ends:
+            for message in _polled(consumer, topic):
+                error = message.error()
+                partition, offset = message.partition() or 0, message.offset() or 0
+                if error is None:
+                    yield message
+                if (offset + (error is None)) >= ends[partition]:
+                    open_ends.discard(partition)
+    finally:
+        consumer.close()
+
+
+def originals(kafka: KafkaSettings, letters: Iterable[DeadLetter]) -> Iterator[Original]:
+    """The originals of these letters that the input topic still has.
+
+    Raises:
+        TransientError: Kafka does not answer.
+    """
+    consumer = _consumer(kafka)
+    at: TopicPartition | None = None
+    try:
+        for letter in sorted(letters, key=lambda each: (each.topic, each.partition, each.offset)):
+            here = TopicPartition(letter.topic, letter.partition, letter.offset)
+            low, high = consumer.get_watermark_offsets(here, timeout=REQUEST_TIMEOUT_SECONDS)
+            if not low <= letter.offset < high:
+                continue
+            near = at is not None and (at.topic, at.partition) == (here.topic, here.partition)
+            if at is None or not near or letter.offset - at.offset > _NEAR:
+                consumer.assign([here])
+            message = _message_at(consumer, letter)
+            at = here
+            value = message.value() if message else None
+            if message is not None and hashlib.sha256(value or b"").hexdigest() == letter.sha256:
+                yield Original(letter, message.key(), value or b"")
+    except KafkaException as error:
+        raise explained(error, "cannot read the originals") from error
+    finally:
+        consumer.close()
+
+
+def _message_at(consumer: Consumer, letter: DeadLetter) -> Message | None:
+    """The record at the letter's offset; None where a compacted or aborted one has left a hole."""
+    while True:
+        for message in _polled(consumer, letter.topic, 1):
+            if (message.offset() or 0) >= letter.offset:
+                return message if message.error() is None and message.offset() == letter.offset else None
+
+
+def _polled(consumer: Consumer, topic: str, count: int = 1_000) -> list[Message]:
+    first = consumer.poll(REQUEST_TIMEOUT_SECONDS)
+    if first is None:
+        raise TransientError(f"Kafka delivers nothing of {topic}")
+    messages = [first, *(consumer.consume(count - 1, 0) if count > 1 else [])]
+    for message in messages:
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            raise explained(KafkaException(error), f"cannot read {topic}")
+    return messages
+
+
+def _consumer(kafka: KafkaSettings) -> Consumer:
+    return Consumer(
+        client_config(kafka)
+        | {
+            "group.id": "fraudflow-dead-letters",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+    )
+
+
+def resend(kafka: KafkaSettings, keys: set[str], repaired: dict[str, bytes]) -> tuple[int, list[DeadLetter]]:
+    """Send the originals of these letters to the input topic again, and close the letters.
+
+    Args:
+        kafka: the cluster.
+        keys: of the letters. Those that are closed by now are left out.
+        repaired: values to send in place of the originals', by key.
+
+    Returns:
+        How many were sent, and the letters whose originals the input topic has no more.
+
+    Raises:
+        TransientError: Kafka does not answer; what was sent by then is closed, so try again.
+    """
+    producer = Producer(client_config(kafka) | {"transactional.id": "fraudflow-dead-letters", "linger.ms": 5})
+    try:
+        # Shuts out a resend that is under way elsewhere; only then it is certain which letters are open.
+        producer.init_transactions(REQUEST_TIMEOUT_SECONDS)
+        letters = [letter for letter in open_letters(kafka) if letter.key in keys]
+        sent: set[str] = set()
+        for batch in _batches(originals(kafka, letters)):
+            producer.begin_transaction()
+            for each in batch:
+                value = repaired.get(each.letter.key, each.value)
+                producer.produce(kafka.topics.transactions, value, each.key, headers={"resent": each.letter.key})
+                producer.produce(kafka.topics.dead_letters, None, each.letter.key)
+            producer.commit_transaction(REQUEST_TIMEOUT_SECONDS)
+            sent |= {each.letter.key for each in batch}
+    except KafkaException as error:
+        raise explained(error, "cannot send the dead letters again") from error
+    return len(sent), [letter for letter in letters if letter.key not in sent]
+
+
+def _batches(items: Iterator[Original]) -> Iterator[list[Original]]:
+    batch: list[Original] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
