@@ -15,7 +15,7 @@ from infra.dead_letters import DeadLetter, open_letters, originals, resend
 from infra.errors import InputError
 from infra.settings import get_settings
 
-app = typer.Typer(help="What could not be scored, why, and sending it again.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 Reason = Annotated[str | None, typer.Option(help="Only those with this reason, as the list names it.")]
 Key = Annotated[list[str] | None, typer.Option(help="Only this one, by its key; may be given more than once.")]
@@ -33,6 +33,8 @@ def look(
     Card numbers are masked. `export` writes the originals, `resend` sends them to the input topic again.
     """
     if context.invoked_subcommand is not None:
+        if reason:
+            raise typer.BadParameter(f"put --reason behind {context.invoked_subcommand}: here it would do nothing")
         return
     letters = _chosen(reason, None)
     if as_json:
