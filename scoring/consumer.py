@@ -35,6 +35,10 @@ class Taken:
     """When the first of them was taken, by `time.perf_counter_ns()`."""
 
 
+class Rebalanced(Exception):
+    """What was taken may be another scorer's by now; the committed offsets say where to go on."""
+
+
 class BatchConsumer:
     """Takes batches from the input topic."""
 
@@ -68,25 +72,22 @@ class BatchConsumer:
         )
 
     def take(self) -> Taken | None:
-        """The next batch, or None if nothing came in `IDLE_POLL_SECONDS`.
+        """The next batch, or None if nothing came in `IDLE_POLL_SECONDS`. After any error, rewind.
 
         Raises:
-            KafkaException: the consumer reports an error; rewind.
-            Aborted: the batch before was not committed; rewind.
+            Rebalanced: partitions changed hands meanwhile; nothing of what was taken may be scored.
+            KafkaException: the consumer reports an error.
+            Aborted: the batch before was not committed.
         """
-        self._rebalanced = False
         first = self._consumer.poll(IDLE_POLL_SECONDS)
-        if first is None:
-            return None
         at_ns = time.perf_counter_ns()
-        messages = [first, *self._more(self._max_batch - 1)]
-        if len(messages) < SMALL_BATCH:
+        messages = [first, *self._more(self._max_batch - 1)] if first is not None else []
+        if 0 < len(messages) < SMALL_BATCH:
             self._settle()
             messages += self._more(self._max_batch - len(messages))
         if self._rebalanced:
-            # What was taken before the partitions changed hands may be another scorer's by now. The committed
-            # offsets say where to go on; nothing of it was scored.
-            self.rewind()
+            raise Rebalanced
+        if not messages:
             return None
         errors = [message.error() for message in messages if message.error()]
         if errors:
@@ -101,11 +102,12 @@ class BatchConsumer:
     def rewind(self) -> None:
         """Go back to the committed offsets: without it, what an aborted transaction had taken is lost.
 
+        Nothing may be under way that could move them afterwards.
+
         Raises:
             KafkaException: the offsets cannot be read; nothing may be taken before they were.
-            Aborted: the batch before was not committed, as became known just now; try again.
         """
-        self._settle()  # or a commit that is under way would move them afterwards
+        self._rebalanced = False
         assigned = self._consumer.assignment()
         if not assigned:
             return
@@ -161,5 +163,5 @@ class BatchConsumer:
             # The group waits for this call: whoever gets the partitions begins behind this commit.
             self._settle()
         except Aborted as error:
-            # Every rebalance goes back to the committed offsets, which is all that an abort asks for.
+            # Every rebalance ends in a rewind, which is all that an abort asks for.
             logger.warning("batch not committed: %s", error)

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException, Message
 
 from infra.settings import Settings
 from scoring.breaker import DeadLetterBreaker
-from scoring.consumer import BatchConsumer, Taken
+from scoring.consumer import BatchConsumer, Rebalanced, Taken
 from scoring.metrics import Counters
 from scoring.producer import Aborted, IdempotentProducer, Output, TransactionalProducer
 from scoring.scorer import Scored, Scorer, Source, dead_letter
@@ -82,9 +82,16 @@ class ScoringLoop:
 
     def _take_and_score(self) -> None:
         if self._must_rewind:
+            self._settle()
+            # What was under way must have ended, or the offsets to go back to are not known yet.
+            self._producer.recover()
             self._consumer.rewind()
             self._must_rewind = False
-        taken = self._consumer.take()
+        try:
+            taken = self._consumer.take()
+        except Rebalanced:
+            self._must_rewind = True
+            return
         if taken is None:
             self._settle()
             return
