@@ -117,9 +117,7 @@ def main() -> None:
     asked = parser.parse_args()
     settings = get_settings()
     output_partitions = ensure_topics(settings.kafka)[settings.kafka.topics.predictions]
-    scorer = Scorer(
-        load_model(PROJECT_MODEL), Features.from_tables(read_feature_files(asked.data)), settings.scoring
-    )
+    scorer = Scorer(load_model(PROJECT_MODEL), Features.from_tables(read_feature_files(asked.data)), settings.scoring)
     loop = ScoringLoop(settings, scorer, "breakdown", output_partitions)
     watch = Stopwatch()
     watch.put_on()
@@ -142,7 +140,10 @@ def main() -> None:
         sys.exit(f"only {loop.counters.transactions:,} of {asked.count:,} transactions in {_SECONDS:.0f} s")
     count = loop.counters.transactions - started_at["transactions"]
     stages = {
-        stage: {"cpu_us": watch.cpu_ns.get(stage, 0) / count / 1e3, "wall_us": watch.wall_ns.get(stage, 0) / count / 1e3}
+        stage: {
+            "cpu_us": watch.cpu_ns.get(stage, 0) / count / 1e3,
+            "wall_us": watch.wall_ns.get(stage, 0) / count / 1e3,
+        }
         for stage, _, _ in STAGES
     }
     total = (ended["cpu"] - started_at["cpu"]) / count * 1e6

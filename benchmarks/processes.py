@@ -71,7 +71,9 @@ class Measured:
 
 
 @contextmanager
-def started(bench: Bench, commands: Sequence[Sequence[str]], environment: dict[str, str], name: str) -> Iterator[Measured]:
+def started(
+    bench: Bench, commands: Sequence[Sequence[str]], environment: dict[str, str], name: str
+) -> Iterator[Measured]:
     """Start these commands; end them afterwards. Standard output and error go to files in the bench's home."""
     folder = bench.home / "processes"
     folder.mkdir(exist_ok=True)

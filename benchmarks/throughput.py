@@ -22,7 +22,7 @@ def one_process(bench: Bench) -> tuple[Followed, dict[str, Any], Settings]:
     with scorers(bench, settings) as measured:
         followed = follow(topic, measured, bench.transactions, servers=bench.server_pids())
         measured.stop()
-        figures = _figures(followed) | _inference(measured)
+        figures = figures_of(followed) | _inference(measured)
     return followed, figures, settings
 
 
@@ -38,7 +38,7 @@ def processes(bench: Bench, count: int, transactions: int, topic_partitions: int
         topic = Topic(settings.kafka, settings.kafka.topics.predictions, committed=True)
         followed = follow(topic, measured, transactions, servers=bench.server_pids())
         measured.stop()
-        figures = _figures(followed) | _inference(measured)
+        figures = figures_of(followed) | _inference(measured)
     figures |= {"processes": count, "partitions": partitions(settings.kafka)[settings.kafka.topics.predictions]}
     bench.drop(settings)
     return figures
@@ -50,7 +50,7 @@ def floor(bench: Bench) -> dict[str, Any]:
     topic = Topic(settings.kafka, settings.kafka.topics.predictions, committed=True)
     command = [sys.executable, "-m", "benchmarks.floor", str(bench.data)]
     with started(bench, [command], bench.environment(settings), "floor") as measured:
-        figures = _figures(follow(topic, measured, bench.transactions, servers=bench.server_pids()))
+        figures = figures_of(follow(topic, measured, bench.transactions, servers=bench.server_pids()))
     bench.drop(settings)
     return figures
 
@@ -103,10 +103,10 @@ def end_to_end(bench: Bench) -> dict[str, Any]:
         projection.clear()
         client.shutdown()
     bench.drop(settings)
-    return _figures(followed)
+    return figures_of(followed)
 
 
-def _figures(followed: Followed) -> dict[str, Any]:
+def figures_of(followed: Followed) -> dict[str, Any]:
     return {
         "transactions": followed.transactions,
         "seconds": round(followed.seconds, 3),

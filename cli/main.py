@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.bench import bench
 from cli.simulate import simulate
 from infra.errors import FraudflowError
 from infra.settings import get_settings
@@ -194,6 +195,7 @@ def run(
 
 
 app.command()(simulate)
+app.command()(bench)
 
 
 def _show(summary: dict) -> None:
