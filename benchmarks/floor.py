@@ -55,19 +55,19 @@ def main() -> None:
             continue
         messages = [first, *consumer.consume(settings.scoring.max_batch - 1, 0)]
         if inputs is None or len(messages) > len(inputs):
-            inputs, answers = _sample(features, settings, [m.value() for m in messages])
-        rows = [decode(message.value()) for message in messages]
+            inputs, answers = _sample(features, settings, [m.value() or b"" for m in messages])
+        rows = [decode(message.value() or b"") for message in messages]
         model.predict(inputs[: len(messages)])
         outputs: dict[int, list[dict[str, Any]]] = {}
         for message, row, answer in zip(messages, rows, answers, strict=False):
-            outputs.setdefault(message.partition() % output_partitions, []).append(
+            outputs.setdefault((message.partition() or 0) % output_partitions, []).append(
                 {"key": row.trans_num, "value": answer}
             )
         last = {message.partition(): message.offset() for message in messages}
         producer.begin_transaction()
         for partition, output in outputs.items():
             producer.produce_batch(topics.predictions, output, partition)
-        book = [TopicPartition(topics.transactions, p, offset + 1) for p, offset in last.items()]
+        book = [TopicPartition(topics.transactions, p or 0, (offset or 0) + 1) for p, offset in last.items()]
         producer.send_offsets_to_transaction(book, consumer.consumer_group_metadata(), _TIMEOUT_SECONDS)
         producer.commit_transaction(_TIMEOUT_SECONDS)
 

@@ -156,7 +156,7 @@ class _Reader:
         if first is None:
             return [], now
         messages = [first, *self._consumer.consume(_READ_AT_ONCE, 0)]
-        return [message.key() for message in messages if not message.error()], now
+        return [message.key() or b"" for message in messages if not message.error()], now
 
     def close(self) -> None:
         """Close the connection."""

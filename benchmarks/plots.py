@@ -14,7 +14,7 @@ def draw(folder: Path, known: dict[str, Any]) -> dict[str, str]:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     # Text stays text, and the same figures give the same bytes.
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "fraudflow",
         "axes.spines.top": False,

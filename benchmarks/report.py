@@ -55,7 +55,8 @@ def _table(header: Cells, rows: Sequence[Cells]) -> Iterator[str]:
 
 def _breakdown(found: dict[str, Any]) -> Iterator[str]:
     yield (
-        f"One scorer under stopwatches: {found['per_second']:,.0f} transactions/s, {found['cpu_us']:.2f} us of CPU each, "
+        f"One scorer under stopwatches: {found['per_second']:,.0f} transactions/s, "
+        f"{found['cpu_us']:.2f} us of CPU each, "
         f"{found['rows_per_batch']:,.0f} to a batch. Where the wall is longer than the CPU, the thread waits."
     )
     yield ""
@@ -69,10 +70,14 @@ def _throughput(found: dict[str, Any]) -> Iterator[str]:
     rows = [(name, *_rate(found[name])) for name in ("one process", "two processes", "floor")]
     yield from _table(("", *_RATE), rows)
     yield ""
+    runs = "; ".join(
+        f"{name} {', '.join(f'{rate:,}' for rate in rates)}"
+        for name, rates in found["all runs, transactions/s"].items()
+    )
     yield (
         "The floor consumes, decodes, asks the model and produces, and does nothing else. One process takes "
-        f"**{found['CPU, times the floor']:.2f} times** its CPU and **{found['time, times the floor']:.2f} times** its time. "
-        f"Runs: {found['all runs, transactions/s']}."
+        f"**{found['CPU, times the floor']:.2f} times** its CPU and "
+        f"**{found['time, times the floor']:.2f} times** its time. All runs: {runs}."
     )
 
 
@@ -162,7 +167,8 @@ def _end_to_end(found: dict[str, Any]) -> Iterator[str]:
     servers = ", ".join(f"{name} {us}" for name, us in found["servers_cpu_us"].items())
     yield (
         f"Kafka, one scorer and Hazelcast on one machine, until {found['transactions']:,} predictions stand in "
-        f"`predictionResult`: **{found['per_second']:,.0f} transactions/s**. CPU us each: scorer {found['cpu_us']:.2f}, {servers}."
+        f"`predictionResult`: **{found['per_second']:,.0f} transactions/s**. "
+        f"CPU us each: scorer {found['cpu_us']:.2f}, {servers}."
     )
 
 
@@ -178,7 +184,8 @@ def _memory(found: dict[str, Any]) -> Iterator[str]:
     later = [point["rss_mb"] for point in curve[len(curve) // 10 :]]
     yield (
         f"One process over {found['transactions']:,} transactions: {found['per_second']:,.0f}/s, "
-        f"{found['cpu_us']:.2f} us of CPU each. Its memory after the first tenth: {min(later):,.0f} to {max(later):,.0f} MB, "
+        f"{found['cpu_us']:.2f} us of CPU each. "
+        f"Its memory after the first tenth: {min(later):,.0f} to {max(later):,.0f} MB, "
         f"at the end {curve[-1]['rss_mb']:,.0f} MB."
     )
 

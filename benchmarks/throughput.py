@@ -107,6 +107,7 @@ def end_to_end(bench: Bench) -> dict[str, Any]:
 
 
 def figures_of(followed: Followed) -> dict[str, Any]:
+    """The figures that every run has."""
     return {
         "transactions": followed.transactions,
         "seconds": round(followed.seconds, 3),

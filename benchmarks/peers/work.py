@@ -31,6 +31,7 @@ class FraudModel:
         data = Path(os.environ["PEER_DATA"])
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
         self._session = ort.InferenceSession(os.environ["PEER_MODEL"], options, providers=["CPUExecutionProvider"])
         self._weekdays, self._months, self._hours = (
             _codes(data, f"transaction_{name}") for name in ("weekday", "month", "hour")
