@@ -168,7 +168,7 @@ def _end_to_end(found: dict[str, Any]) -> Iterator[str]:
     yield (
         f"Kafka, one scorer and Hazelcast on one machine, until {found['transactions']:,} predictions stand in "
         f"`predictionResult`: **{found['per_second']:,.0f} transactions/s**. "
-        f"CPU us each: scorer {found['cpu_us']:.2f}, {servers}."
+        f"CPU us each: scorer {found['cpu_us']:.2f}, {servers}. The member was {found['member']}."
     )
 
 

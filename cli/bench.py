@@ -1,10 +1,13 @@
 """`fraudflow bench`: what the README's numbers come from."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from infra.errors import TerminalError
 
 
 def bench(
@@ -21,6 +24,8 @@ def bench(
     Writes a table, the figures as JSON and plots. Nothing else should run on the machine meanwhile. What
     FRAUDFLOW_SCORING__... says is measured.
     """
+    if not find_spec("benchmarks"):
+        raise TerminalError("the benchmarks are in fraudflow's repository and not in its package: run it there")
     from benchmarks import suite  # noqa: PLC0415 - `--help` must not wait for it
 
     console = Console(stderr=True, highlight=False)
