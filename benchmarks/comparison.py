@@ -25,6 +25,7 @@ FOLDER = Path(__file__).parent / "peers"
 _TOLERANCE = 1e-5
 # The first is there to wait for the peer's start.
 _LATENCY_RATES = (200, 1_000)
+_LATENCY_SECONDS = 6.0
 # Of each peer: ours needs more for a rate, because its batches are large.
 _TRANSACTIONS, _QUICK_TRANSACTIONS = 300_000, 40_000
 _READ_SECONDS = 60.0
@@ -145,7 +146,7 @@ def _latency(bench: Bench, peer: Peer, python: Path) -> dict[str, Any]:
     settings = bench.fresh()
     # Quix shows what it has done in a transaction at its end, every 5 s by default; that would be all one sees.
     with running(bench, peer, python, settings, PEER_COMMIT_SECONDS="0.1") as measured:
-        return latency.at_rates(bench, settings, measured, _LATENCY_RATES, 10.0)[str(_LATENCY_RATES[-1])]
+        return latency.at_rates(bench, settings, measured, _LATENCY_RATES, _LATENCY_SECONDS)[str(_LATENCY_RATES[-1])]
 
 
 def _answers(settings: Settings, at_least: int) -> dict[str, float]:

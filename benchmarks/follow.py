@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
-from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -20,6 +20,7 @@ _LOOK_SECONDS = 0.02
 # No more comes after that long without any.
 _QUIET_SECONDS = 0.5
 _SILENT_SECONDS = 60.0
+_YOUNG = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE}
 
 
 @dataclass
@@ -72,13 +73,20 @@ class Topic:
         """`committed`: as read_committed readers see it. Each transaction's end is an offset too, in each partition."""
         self._admin = AdminClient(client_config(kafka))
         self._partitions = [TopicPartition(topic, p) for p in range(partitions(kafka)[topic])]
+        self._last = 0
         self._isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
 
     def __call__(self) -> int:
         """How many offsets there are by now."""
         ask: Any = {partition: OffsetSpec.latest() for partition in self._partitions}
         futures = self._admin.list_offsets(ask, isolation_level=self._isolation)
-        return sum(future.result().offset for future in futures.values())
+        try:
+            self._last = sum(future.result().offset for future in futures.values())
+        except KafkaException as error:
+            # A partition that was made just now may have no leader yet; whoever follows gives up after a minute.
+            if error.args[0].code() not in _YOUNG:
+                raise
+        return self._last
 
 
 def follow(

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from benchmarks.bench import Bench
-from infra.errors import TransientError
+from infra.errors import FraudflowError, TransientError
 from infra.kafka import group_members
 from infra.settings import Settings
 
@@ -107,8 +107,11 @@ def scorers(bench: Bench, settings: Settings, count: int = 1) -> Iterator[Measur
 def wait_for_group(settings: Settings, measured: Measured) -> None:
     """Wait until every process is a member of the group, and the group has settled."""
     deadline = time.monotonic() + _START_SECONDS
-    while group_members(settings.kafka, settings.scoring.group_id) < len(measured.handles):
+    members = 0
+    while members < len(measured.handles):
         measured.check()
+        with suppress(FraudflowError):  # a coordinator that has just been made does not answer yet
+            members = group_members(settings.kafka, settings.scoring.group_id)
         if time.monotonic() > deadline:
             raise TransientError("the scorers did not join their group in time")
         time.sleep(0.1)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 from benchmarks import breakdown, comparison, features, growth, latency, throughput
 from benchmarks.bench import Bench, Progress, running
 from benchmarks.machine import stamp
@@ -59,7 +61,7 @@ def run(only: Sequence[str], quick: bool, out: Path | None, progress: Progress) 
         raise TerminalError(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     names = [name for name in MEASURES if name in (only or (QUICK if quick else MEASURES))]
     out = out or (QUICK_RESULTS if quick else RESULTS)
-    failed: dict[str, FraudflowError] = {}
+    failed: dict[str, Exception] = {}
     report = out / "results.md"
     with (
         tempfile.TemporaryDirectory(prefix="fraudflow-bench-") as home,
@@ -69,8 +71,8 @@ def run(only: Sequence[str], quick: bool, out: Path | None, progress: Progress) 
             began, facts = time.monotonic(), stamp()
             try:
                 found = MEASURES[name](bench)
-            except FraudflowError as error:
-                # The others can still be measured, which may have taken long.
+            except (FraudflowError, KafkaException) as error:
+                # What was measured before is written, and the others can still be measured.
                 failed[name] = error
                 progress(f"{name} failed: {error}")
                 continue
