@@ -4,7 +4,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Bench:
     quick: bool
     progress: Progress
     transactions: int
-    _own: list[Settings] = field(default_factory=list)
+    _filled: Settings | None = None
 
     @property
     def data(self) -> Path:
@@ -60,12 +60,14 @@ class Bench:
         for frame in Simulation(self.population, count, SEED).frames():
             yield encode(frame)
 
-    @cached_property
+    @property
     def filled(self) -> Settings:
         """Settings whose transactions topic holds `transactions` rows; filled once, read by every single process."""
-        settings = self.fresh()
-        self.fill(settings, self.transactions)
-        return settings
+        if self._filled is None:
+            settings = self.fresh()
+            self.fill(settings, self.transactions)
+            self._filled = settings
+        return self._filled
 
     def fresh(self, of: Settings | None = None, partitions: int | None = None) -> Settings:
         """Settings with a group and topics of their own; with `of`, its transactions topic is read again."""
@@ -78,13 +80,11 @@ class Bench:
         settings.kafka.partitions = partitions or settings.kafka.partitions
         settings.scoring.group_id = f"bench-{own}"
         ensure_topics(settings.kafka)
-        self._own.append(settings)
         return settings
 
     def drop(self, settings: Settings) -> None:
         """Delete the topics of these settings, but not the shared transactions."""
-        shared = self.__dict__.get("filled")
-        kept = shared.kafka.topics.transactions if shared else None
+        kept = self._filled.kafka.topics.transactions if self._filled else None
         delete_topics(settings.kafka, [name for name in topic_names(settings.kafka) if name != kept])
 
     def fill(self, settings: Settings, count: int) -> None:

@@ -11,7 +11,7 @@ from benchmarks.processes import scorers
 _SHAPES = ((1, 1), (1, 4), (2, 2), (2, 4), (3, 4), (2, 8), (3, 8))
 _LONG_TRANSACTIONS = 10_000_000
 # Points of the memory's curve.
-_POINTS = 60
+_POINTS = 50
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -30,14 +30,11 @@ def long_run(bench: Bench) -> dict[str, Any]:
     settings = bench.fresh()
     bench.fill(settings, count)
     points: list[Point] = []
-    told = [0]
 
     def each(point: Point) -> None:
         if point.count * _POINTS >= len(points) * count:
             points.append(point)
-        if point.count * 10 >= told[0] * count:
             bench.progress(f"memory: {point.count:,} scored, {point.rss / 2**20:,.0f} MB")
-            told[0] += 1
 
     with scorers(bench, settings) as measured:
         topic = Topic(settings.kafka, settings.kafka.topics.predictions, committed=True)

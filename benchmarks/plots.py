@@ -1,4 +1,4 @@
-"""Plots of the results as SVG; none where matplotlib, the extra `bench`, is not installed."""
+"""Plots of the results as SVG; none where matplotlib, which is for developers, is not installed."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ def draw(folder: Path, known: dict[str, Any]) -> dict[str, str]:
     """Draw every measure that has a plot. Returns file names by measure."""
     if not find_spec("matplotlib"):
         return {}
-    import matplotlib as mpl  # noqa: PLC0415 - an extra
+    import matplotlib as mpl  # noqa: PLC0415 - may be missing
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     # Text stays text, and the same figures give the same bytes.

@@ -56,33 +56,27 @@ def floor(bench: Bench) -> dict[str, Any]:
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """One process, the floor, and two processes, in turn."""
+    """One process and the floor in turn, then two processes; of each the run with the median rate."""
     repeats = 1 if bench.quick else 3
-    ours, floors = [], []
+    runs: dict[str, list[dict[str, Any]]] = {"one process": [], "floor": [], "two processes": []}
     for turn in range(repeats):
         bench.progress(f"throughput: one process and the floor, {turn + 1} of {repeats}")
         _, figures, settings = one_process(bench)
         bench.drop(settings)
-        ours.append(figures)
-        floors.append(floor(bench))
-    bench.progress("throughput: two processes")
-    two = [processes(bench, 2, bench.transactions) for _ in range(repeats)]
-    ours.sort(key=lambda run: run["per_second"])
-    floors.sort(key=lambda run: run["per_second"])
-    two.sort(key=lambda run: run["per_second"])
-    one, lowest = ours[len(ours) // 2], floors[len(floors) // 2]
-    return {
+        runs["one process"].append(figures)
+        runs["floor"].append(floor(bench))
+    for turn in range(repeats):
+        bench.progress(f"throughput: two processes, {turn + 1} of {repeats}")
+        runs["two processes"].append(processes(bench, 2, bench.transactions))
+    for of in runs.values():
+        of.sort(key=lambda run: run["per_second"])
+    medians = {name: of[len(of) // 2] for name, of in runs.items()}
+    ours, lowest = medians["one process"], medians["floor"]
+    return medians | {
         "transactions": bench.transactions,
-        "one process": one,
-        "two processes": two[len(two) // 2],
-        "floor": lowest,
-        "all runs, transactions/s": {
-            "one process": [round(run["per_second"]) for run in ours],
-            "two processes": [round(run["per_second"]) for run in two],
-            "floor": [round(run["per_second"]) for run in floors],
-        },
-        "CPU, times the floor": one["cpu_us"] / lowest["cpu_us"],
-        "time, times the floor": lowest["per_second"] / one["per_second"],
+        "all runs, transactions/s": {name: [round(run["per_second"]) for run in of] for name, of in runs.items()},
+        "CPU, times the floor": ours["cpu_us"] / lowest["cpu_us"],
+        "time, times the floor": lowest["per_second"] / ours["per_second"],
     }
 
 
