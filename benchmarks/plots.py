@@ -59,7 +59,8 @@ def _percentiles(axes: Any, found: dict[str, Any]) -> None:
     axes.set_xlabel("transactions/s offered")
     axes.set_ylabel("ms")
     axes.set_ylim(bottom=0)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
 
 
 def _latency(axes: Any, found: dict[str, Any]) -> None:
