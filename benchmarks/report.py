@@ -41,8 +41,8 @@ def _page(known: dict[str, Any], plots: dict[str, str]) -> Iterator[str]:
 def _stamp(facts: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
-        f"`{facts['command']}`, {facts['date']}, {facts['machine']}, {facts['system']}, {versions}; "
-        f"load before: {facts['load_before']}."
+        f"`{facts['command']}` at {facts['revision']}, {facts['date']}, {facts['machine']}, "
+        f"{facts['system']}, {versions}; load before: {facts['load_before']}."
     )
 
 

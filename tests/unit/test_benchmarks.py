@@ -97,7 +97,15 @@ def test_a_rate_counts_from_the_first_answers_that_were_seen_to_the_last(tmp_pat
 
 
 def test_results_of_other_measures_stay_in_the_folder(tmp_path: Path) -> None:
-    stamp = {"command": "c", "date": "d", "machine": "m", "system": "s", "versions": {}, "load_before": 0}
+    stamp = {
+        "command": "c",
+        "revision": "r",
+        "date": "d",
+        "machine": "m",
+        "system": "s",
+        "versions": {},
+        "load_before": 0,
+    }
     run = {"count": 10.0, "max": 3.0, "producer_late_p99_ms": 0.1}
     write(tmp_path, "latency", {"stamp": stamp, "results": {"100": run}})
     page = write(tmp_path, "load", {"stamp": stamp, "results": {"maximum": 5.0, "rates": {"4": run}}}).read_text()
