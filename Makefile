@@ -28,6 +28,9 @@ test: .venv/.tested ## Run the tests against real servers
 test-slow: .venv/.tested ## Run the tests that take long
 	@$(RUN)/pytest -m slow
 
+bench: .venv/.tested ## Measure speed, and the peers beside it, into benchmarks/results
+	@$(RUN)/fraudflow bench
+
 lint: .venv/.tested ## Check style, types and the direction of imports
 	@$(UV) lock --check --quiet
 	@$(RUN)/ruff check .
@@ -56,4 +59,4 @@ $(UV):
 	@$(PYTHON) -m venv .tools 2>/dev/null || (rm -rf .tools; echo "this Python has no venv module: install it (Debian: apt install python3-venv)"; exit 1)
 	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.PHONY: help demo up down status test test-slow lint format clean
+.PHONY: help demo up down status test test-slow bench lint format clean

@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.bench import Bench
 from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
 from infra.local import stack
@@ -69,9 +70,26 @@ def _compare(sizes: list[int]) -> None:
             stack.down(settings)
 
 
-def _child(*arguments: str) -> dict[str, float]:
+def measure(bench: Bench) -> dict[str, dict[str, float]]:
+    """The same on the bench's own servers, whose features are loaded again afterwards."""
+    sizes = [10_000, 100_000] if bench.quick else [10_000, 100_000, 1_000_000]
+    environment = bench.environment(bench.settings)
+    rows = {}
+    for size in sizes:
+        bench.progress(f"customers: {size:,}")
+        data = bench.home / f"customers-{size}"
+        write_population(simulate_population(size, MERCHANTS, SEED), data)
+        loader, scorer = (_child("--load", str(data), env=environment), _child("--take-up", env=environment))
+        rows[f"{size:,}"] = {f"load_{name}": value for name, value in loader.items()} | {
+            f"scorer_{name}": value for name, value in scorer.items()
+        }
+    _child("--load", str(bench.data), env=environment)
+    return rows
+
+
+def _child(*arguments: str, env: dict[str, str] | None = None) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.features", *arguments]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
 
 
 def _load(data: Path) -> dict[str, float]:
@@ -98,6 +116,10 @@ def _take_up() -> dict[str, float]:
 
 
 def _peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # On Linux `ru_maxrss` begins with what the parent had when it started us.
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import dead_letters
+from cli.bench import bench
 from cli.simulate import simulate
 from infra.errors import FraudflowError
 from infra.settings import get_settings
@@ -195,6 +196,7 @@ def run(
 
 
 app.command()(simulate)
+app.command()(bench)
 app.add_typer(dead_letters.app, name="dead-letters")
 
 

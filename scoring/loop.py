@@ -7,7 +7,7 @@ scored is dropped and the consumer goes back to the committed offsets.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from confluent_kafka import KafkaException, Message
 
@@ -96,7 +96,7 @@ class ScoringLoop:
             self._settle()
             return
         batch = Counters(batches=1)
-        outputs = list(self._outputs(taken, batch))
+        outputs = self._outputs(taken, batch)
         self._settle()
         self._producer.send(outputs, taken.book, self._consumer.group_metadata())
         self._committing = batch, taken.at_ns
@@ -123,8 +123,9 @@ class ScoringLoop:
             self.counters.add(batch)
             self._breaker.add(batch)
 
-    def _outputs(self, taken: Taken, batch: Counters) -> Iterator[Output]:
+    def _outputs(self, taken: Taken, batch: Counters) -> list[Output]:
         """Score a batch piece by piece, and count it."""
+        outputs: list[Output] = []
         for start in range(0, len(taken.messages), PIECE):
             piece = taken.messages[start : start + PIECE]
             partitions, offsets = list(map(Message.partition, piece)), list(map(Message.offset, piece))
@@ -139,19 +140,18 @@ class ScoringLoop:
             batch.known_fraud_found += scored.known_fraud_found
             batch.inference_ns += scored.inference_ns
             batch.reasons.update(rejected.reason.value for rejected in scored.rejected.values())
-            yield from self._predictions(scored)
-            yield Output(
-                self._topics.alerts, [{"key": scored.keys[i], "value": scored.values[i]} for i in scored.alerts]
-            )
-            yield Output(self._topics.dead_letters, self._dead_letters(scored, source, values))
+            outputs += self._predictions(scored)
+            alerts = [{"key": scored.keys[i], "value": scored.values[i]} for i in scored.alerts]
+            outputs.append(Output(self._topics.alerts, alerts))
+            outputs.append(Output(self._topics.dead_letters, self._dead_letters(scored, source, values)))
+        return outputs
 
-    def _predictions(self, scored: Scored) -> Iterator[Output]:
+    def _predictions(self, scored: Scored) -> list[Output]:
         """Predictions keep their input's partition, so that a card's predictions stay in order."""
         by_target: list[list[dict[str, bytes]]] = [[] for _ in range(self._output_partitions)]
         for key, value, partition in zip(scored.keys, scored.values, scored.partitions, strict=True):
             by_target[partition % self._output_partitions].append({"key": key, "value": value})
-        for target, predictions in enumerate(by_target):
-            yield Output(self._topics.predictions, predictions, target)
+        return [Output(self._topics.predictions, those, target) for target, those in enumerate(by_target)]
 
     def _dead_letters(self, scored: Scored, source: Source, values: list[bytes | None]) -> list[dict[str, bytes]]:
         return [

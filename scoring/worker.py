@@ -75,13 +75,13 @@ class Worker:
             loop = ScoringLoop(self._settings, scorer, self._slot, partitions)
             logger.info("scoring with model %s and features %s", model.version, features.version)
             self._health.watch(loop, scorer)
-            _collect_by_hand()
+            collect_by_hand()
 
             def between_batches() -> None:
                 newest = self._features.newest()
                 if newest is not None and newest is not scorer.features:
                     scorer.features = newest
-                    _collect_by_hand()
+                    collect_by_hand()
                 self._report(loop.counters.report() | {"state": "scoring"})
 
             loop.run(self._stopping, between_batches)
@@ -122,7 +122,7 @@ class Worker:
             self._stop = True
 
 
-def _collect_by_hand() -> None:
+def collect_by_hand() -> None:
     """Leave what is there now out of the garbage collector's sight, and let nothing but `gc.collect` start it.
 
     A batch is tens of thousands of objects without a cycle among them. Each time they are counted the collector walks

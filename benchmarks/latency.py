@@ -1,0 +1,163 @@
+"""From the moment a transaction is due at its producer to the moment its prediction can be read, read_committed."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from confluent_kafka import Consumer, TopicPartition
+from numpy.typing import NDArray
+
+from benchmarks.bench import Bench
+from benchmarks.pacing import due_ns
+from benchmarks.processes import Measured, scorers, started, wait_for_group
+from infra.errors import TransientError
+from infra.kafka import client_config, partitions
+from infra.settings import Settings
+
+RATES = (100, 1_000, 10_000)
+# At the beginning of each rate: caches fill, and batches find their size. Not counted.
+_WARM_SECONDS = 2.0
+# A system that cannot keep up is given that long to answer the rest.
+_DRAIN_SECONDS = 60.0
+_READ_AT_ONCE = 10_000
+
+
+class _Number(msgspec.Struct):
+    trans_num: str
+
+
+def measure(bench: Bench) -> dict[str, Any]:
+    """Each rate in turn against one scorer that goes on running."""
+    seconds = 5.0 if bench.quick else 30.0
+    settings = bench.fresh()
+    with scorers(bench, settings) as measured:
+        wait_for_group(settings, measured)
+        return at_rates(bench, settings, measured, RATES, seconds)
+
+
+def under_load(bench: Bench, maximum: float) -> dict[str, Any]:
+    """At 20, 40, 60 and 80 % of the throughput that one process reaches from a full topic."""
+    rates = [round(maximum * share / 100) * 10 for share in (2, 4, 6, 8)]
+    settings = bench.fresh()
+    with scorers(bench, settings) as measured:
+        wait_for_group(settings, measured)
+        return at_rates(bench, settings, measured, rates, 10.0)
+
+
+def at_rates(
+    bench: Bench, settings: Settings, measured: Measured, rates: Sequence[int], seconds: float
+) -> dict[str, Any]:
+    """The percentiles of each rate, in milliseconds; every transaction must be answered."""
+    sizes = [round(rate * (seconds + _WARM_SECONDS)) for rate in rates]
+    total, results, skip = sum(sizes), {}, 0
+    positions = _positions(bench, total)
+    reader = _Reader(settings)
+    try:
+        for rate, size in zip(rates, sizes, strict=True):
+            bench.progress(f"latency at {rate:,} transactions/s")
+            arrived, paced = _run(
+                bench, settings, measured, reader, positions, rate, seconds + _WARM_SECONDS, skip, total
+            )
+            latency = (arrived - due_ns(paced["start_ns"], np.arange(size), rate)) / 1e6
+            counted = latency[round(rate * _WARM_SECONDS) :]
+            results[str(rate)] = percentiles(counted) | {"producer_late_p99_ms": paced["late_p99_ms"]}
+            skip += size
+    finally:
+        reader.close()
+    bench.drop(settings)
+    return results
+
+
+def percentiles(milliseconds: NDArray[np.float64]) -> dict[str, float]:
+    """p50, p99 and p99.9 as values that occurred; a percentile with fewer than ten values above it is left out."""
+    found = {"count": float(len(milliseconds))}
+    for name, q in (("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)):
+        if len(milliseconds) * (100 - q) / 100 >= 10 - 1e-9:
+            found[name] = float(np.percentile(milliseconds, q, method="higher"))
+    return found | {"max": float(milliseconds.max())}
+
+
+def _run(
+    bench: Bench,
+    settings: Settings,
+    measured: Measured,
+    reader: "_Reader",
+    positions: dict[bytes, int],
+    rate: int,
+    seconds: float,
+    skip: int,
+    total: int,
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Arrival of each prediction in monotonic nanoseconds, and what the producer says."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.pacing",
+        str(rate),
+        str(seconds),
+        "--skip",
+        str(skip),
+        "--of",
+        str(total),
+    ]
+    count = round(rate * seconds)
+    arrived = np.zeros(count, np.int64)
+    missing, ended = count, None
+    with started(bench, [command], bench.environment(settings), "pacing") as producer:
+        while missing:
+            keys, now = reader.read()
+            for key in keys:
+                at = positions[key] - skip
+                if arrived[at] == 0:
+                    arrived[at] = now
+                    missing -= 1
+            if keys:
+                continue
+            measured.check()
+            if ended is None and producer.handles[0].poll() is not None:
+                ended = time.monotonic()
+            if ended is not None and time.monotonic() - ended > _DRAIN_SECONDS:
+                raise TransientError(f"{missing:,} of {count:,} transactions were not answered")
+        producer.handles[0].wait(_DRAIN_SECONDS)
+        return arrived, producer.last_reports()[0]
+
+
+def _positions(bench: Bench, total: int) -> dict[bytes, int]:
+    """Each transaction's place in the order of sending, by its number."""
+    decode = msgspec.json.Decoder(_Number).decode
+    numbers = (decode(value).trans_num.encode() for records in bench.records(total) for value in records.values)
+    return {number: position for position, number in enumerate(numbers)}
+
+
+class _Reader:
+    """Reads predictions as a stranger does, as soon as they are committed."""
+
+    def __init__(self, settings: Settings):
+        topic = settings.kafka.topics.predictions
+        self._consumer = Consumer(
+            client_config(settings.kafka)
+            | {
+                "group.id": f"{settings.scoring.group_id}-reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "queued.min.messages": 100_000,
+                "fetch.queue.backoff.ms": 10,
+            }
+        )
+        self._consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions(settings.kafka)[topic])])
+
+    def read(self) -> tuple[list[bytes], int]:
+        """The keys that have come, and when."""
+        first = self._consumer.poll(0.1)
+        now = time.monotonic_ns()
+        if first is None:
+            return [], now
+        messages = [first, *self._consumer.consume(_READ_AT_ONCE, 0)]
+        return [message.key() or b"" for message in messages if not message.error()], now
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
