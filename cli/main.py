@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.simulate import simulate
+from cli.verify import verify
 from infra.errors import FraudflowError
 from infra.settings import get_settings
 
@@ -194,6 +195,7 @@ def run(
 
 
 app.command()(simulate)
+app.command()(verify)
 
 
 def _show(summary: dict) -> None:

@@ -1,0 +1,160 @@
+"""Reading topics as a stranger would: read_committed, without joining the group that is looked at."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
+
+from infra.errors import TerminalError, TransientError
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions
+from infra.settings import KafkaSettings
+
+# Longer than the transaction of any producer here may stay open: until it ends, readers stand in front of it.
+STANDSTILL_SECONDS = 120.0
+PROGRESS_SECONDS = 2.0
+_BATCH = 10_000
+
+Progress = Callable[[str], None]
+
+
+class TopicReader:
+    """Reads one topic with partitions assigned by hand."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str):
+        """Connect.
+
+        Raises:
+            TerminalError: there is no such topic.
+        """
+        count = partitions(kafka).get(topic, 0)
+        if not count:
+            raise TerminalError(f"Kafka has no topic {topic}: is FRAUDFLOW_KAFKA__TOPICS__* right?")
+        self.topic = topic
+        self._numbers = range(count)
+        self._admin = AdminClient(client_config(kafka))
+        self._consumer = Consumer(
+            client_config(kafka)
+            | {
+                "group.id": f"fraudflow-verify-{uuid.uuid4().hex}",  # never joined, nothing is committed
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "queued.max.messages.kbytes": 65_536,
+            }
+        )
+
+    def starts(self) -> dict[int, int]:
+        """The first offset that retention has left, by partition."""
+        return self._offsets(OffsetSpec.earliest())
+
+    def ends(self) -> dict[int, int]:
+        """The offset behind each partition's last record, committed or not."""
+        return self._offsets(OffsetSpec.latest())
+
+    def offsets_at(self, timestamp_ms: int) -> dict[int, int]:
+        """The first offset of each partition at or after a time; the end where there is none."""
+        ends = self.ends()
+        found = self._offsets(OffsetSpec.for_timestamp(timestamp_ms))
+        return {p: found[p] if found[p] >= 0 else end for p, end in ends.items()}
+
+    def read(self, starts: Mapping[int, int], ends: Mapping[int, int], progress: Progress) -> Iterator[list[Message]]:
+        """Every committed record from `starts` to `ends` at least, in batches; each batch may mix partitions.
+
+        The broker answers a commit or an abort before its markers are in every partition, so readers wait for
+        transactions that are still open.
+
+        Raises:
+            TransientError: nothing came for `STANDSTILL_SECONDS`.
+        """
+        self.seek({p: start for p, start in starts.items() if start < ends[p]})
+        total = sum(ends[p] - starts[p] for p in starts)
+        done, told = 0, time.monotonic()
+        for messages in self.until(ends):
+            done += len(messages)
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                progress(f"{self.topic}: {done:,} records read, of at most {total:,}")
+            yield messages
+        progress(f"{self.topic}: {done:,} records")
+
+    def seek(self, starts: Mapping[int, int]) -> None:
+        """Read from these offsets on; partitions not named are left out."""
+        self._reading = set(starts)
+        self._consumer.assign([TopicPartition(self.topic, p, start) for p, start in starts.items()])
+
+    def until(self, ends: Mapping[int, int]) -> Iterator[list[Message]]:
+        """The records up to these ends, from where the last reading stopped."""
+        waiting = {p: ends[p] for p in self._reading}
+        moved = time.monotonic()
+        while waiting:
+            messages = []
+            for message in self._consumer.consume(_BATCH, 1):
+                error = message.error()
+                if error is None:
+                    messages.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    if (message.offset() or 0) >= waiting.get(message.partition() or 0, 0):
+                        waiting.pop(message.partition() or 0, None)
+                else:
+                    raise explained(KafkaException(error), f"cannot read {self.topic}")
+            if messages:
+                moved = time.monotonic()
+                yield messages
+            elif time.monotonic() - moved > STANDSTILL_SECONDS:
+                raise TransientError(
+                    f"{self.topic}: nothing comes for {STANDSTILL_SECONDS:.0f} s; is a transaction left open?"
+                )
+
+    def arrived(self) -> list[Message]:
+        """What is there to be read without waiting."""
+        return [message for message in self._consumer.consume(_BATCH, 0.05) if message.error() is None]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+    def _offsets(self, spec: OffsetSpec | None) -> dict[int, int]:
+        ask = {TopicPartition(self.topic, p): spec for p in self._numbers}
+        try:
+            answers = self._admin.list_offsets(
+                ask, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_TIMEOUT_SECONDS
+            )
+            return {asked.partition: answer.result().offset for asked, answer in answers.items()}
+        except KafkaException as error:
+            raise explained(error, f"cannot read the offsets of {self.topic}") from error
+
+
+class GroupOffsets:
+    """The committed offsets of a group."""
+
+    def __init__(self, kafka: KafkaSettings, group_id: str):
+        self._topic = kafka.topics.transactions
+        self._numbers = range(partitions(kafka).get(self._topic, 0))
+        self._consumer = Consumer(
+            client_config(kafka)
+            | {
+                "group.id": group_id,
+                "enable.auto.commit": False,
+                # Makes the answer wait for a commit that is under way.
+                "isolation.level": "read_committed",
+            }
+        )
+
+    def committed(self) -> dict[int, int]:
+        """The offset to go on at, by partition; partitions without one are left out."""
+        try:
+            ask = [TopicPartition(self._topic, p) for p in self._numbers]
+            answer = self._consumer.committed(ask, timeout=REQUEST_TIMEOUT_SECONDS)
+            failed = next((at.error for at in answer if at.error), None)
+            if failed:
+                raise KafkaException(failed)
+        except KafkaException as error:
+            raise explained(error, "cannot read the group's offsets") from error
+        return {at.partition: at.offset for at in answer if at.offset >= 0}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
