@@ -90,7 +90,7 @@ def _compare(
         wrong = np.flatnonzero(known & ~same)
         different += len(wrong)
         told_of = wrong[: offenders - len(first)]
-        first += [f"transaction {shown(names[row])} has another value than the topic" for row in told_of]
+        first += [f"transaction {shown(names[row])} has another value than the topic" for row in told_of.tolist()]
         held.append(keys)
         done += len(names)
         if time.monotonic() - told > 2:

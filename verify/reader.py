@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
@@ -117,7 +118,7 @@ class TopicReader:
         self._consumer.close()
 
     def _offsets(self, spec: OffsetSpec | None) -> dict[int, int]:
-        ask = {TopicPartition(self.topic, p): spec for p in self._numbers}
+        ask: dict[TopicPartition, Any] = {TopicPartition(self.topic, p): spec for p in self._numbers}
         try:
             answers = self._admin.list_offsets(
                 ask, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_TIMEOUT_SECONDS

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from confluent_kafka import Producer
 
-from infra.errors import TransientError
+from infra.errors import FraudflowError, TransientError
 from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
 from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, partitions, topic_names
@@ -84,6 +84,7 @@ class Report:
     standstill: float = 0.0
     seconds: float = 0.0
     failure: str = ""
+    mutation: str = ""
 
 
 class Arena:
@@ -99,6 +100,14 @@ class Arena:
         write_population(made, self.population)
         self.rows = Rows.simulated(Simulation(made, rows, 1))
         self.reports: list[Report] = []
+
+    @classmethod
+    def beside(cls, other: "Arena", settings: Settings) -> "Arena":
+        """Another stack for the same transactions, with the same baseline and the same list of reports."""
+        arena = cls.__new__(cls)
+        arena.__dict__.update(other.__dict__)
+        arena.settings, arena._home = settings, home_of(settings)
+        return arena
 
     def load_features(self) -> None:
         client = connect(self.settings.hazelcast)
@@ -116,6 +125,12 @@ class Arena:
             case.drain()
             case.judge(Options(drained=True, write_baseline=self.baseline, with_map=False))
 
+    def mend(self) -> None:
+        """Start what a case before has left dead, and load the features again where the members lost them."""
+        for service in services():
+            self.start(service)
+        self.load_features()
+
     @contextmanager
     def case(self, name: str, what: str) -> Iterator["Case"]:
         case = Case(self, Report(name, what))
@@ -128,16 +143,23 @@ class Arena:
         finally:
             case.close()
 
-    def pid(self, name: str) -> int:
+    def process(self, name: str) -> psutil.Process:
         started = Registry(self._home).alive(name)
         assert started, f"{name} does not run"
-        return started.pid
+        return psutil.Process(started.pid)
+
+    def pid(self, name: str) -> int:
+        return self.process(name).pid
+
+    @staticmethod
+    def signal(pid: int, number: signal.Signals) -> None:
+        os.kill(pid, number)
 
     def kill(self, name: str) -> None:
         """Kill -9 a server of the stack, and wait until it is gone."""
-        process = psutil.Process(self.pid(name))
+        process = self.process(name)
         process.kill()
-        until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 20, f"the end of {name}")
+        until(lambda: gone(process), 20, f"the end of {name}")
 
     def start(self, service: str, members: int = 2) -> None:
         """Start again what was killed, at the same address."""
@@ -151,7 +173,6 @@ class Case:
     arena: Arena
     report: Report
     scorers: dict[str, subprocess.Popen] = field(default_factory=dict)
-    mutation: str = ""
     drain_seconds: float = DRAIN_SECONDS
 
     def __post_init__(self) -> None:
@@ -192,6 +213,12 @@ class Case:
         if rate is None:
             self._feeders[-1].join()
 
+    def sent(self, seconds: float) -> None:
+        """Wait until what is fed is in the topic."""
+        for feeder in self._feeders:
+            feeder.join(seconds)
+            assert not feeder.is_alive(), "the transactions were not sent in time"
+
     def feed_and_abort(self, rows: int) -> None:
         """Send rows in a transaction that is aborted: no reader may see them."""
         producer = Producer(
@@ -215,7 +242,7 @@ class Case:
                 | {
                     "FRAUDFLOW_SCORING__MAX_BATCH": max_batch,
                     plan.VARIABLE: faults,
-                    mutations.VARIABLE: self.mutation,
+                    mutations.VARIABLE: self.report.mutation,
                     TARGET_VARIABLE: str(target or ""),
                 },
                 cwd=PROJECT,
@@ -326,7 +353,7 @@ class Case:
             while not self._stop.is_set():
                 try:
                     watcher.look()
-                except TransientError:
+                except FraudflowError:  # the broker is away
                     self._stop.wait(0.2)
                 if watcher.answered > self._answered:
                     if self._answered:
@@ -336,6 +363,14 @@ class Case:
         finally:
             self._watch_check = watcher.check
             watcher.close()
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it ended; its parent may not have looked yet."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _drained(group: GroupReader) -> bool:

@@ -22,6 +22,7 @@ def killed_at(point: str, turn: int, milliseconds: int = 0):
         case.spawn("0")
         case.drain()
 
+    scenario.__doc__ = f"A scorer is killed -9 at {point}, and started again."
     return scenario
 
 
@@ -39,6 +40,7 @@ def zombie(point: str):
         frozen.send_signal(signal.SIGCONT)
         case.drain()
 
+    scenario.__doc__ = f"A scorer is frozen at {point} past its session, another takes over, then it wakes."
     return scenario
 
 

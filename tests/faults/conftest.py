@@ -11,8 +11,14 @@ from tests.faults.arena import Arena, services
 ROWS = 200_000
 
 
+@pytest.fixture
+def arena(own_arena: Arena) -> Arena:
+    own_arena.mend()
+    return own_arena
+
+
 @pytest.fixture(scope="session")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def own_arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """A broker and two Hazelcast members of its own: here servers die too."""
     home = tmp_path_factory.mktemp("arena")
     local = LocalSettings(

@@ -10,6 +10,7 @@ import confluent_kafka
 import onnxruntime
 
 from infra.local import jars
+from tests.faults import mutations
 from tests.faults.arena import Report
 
 VARIABLE = "FAULTS_RESULTS"
@@ -49,17 +50,22 @@ def write(reports: list[Report], **more: object) -> None:
     if not target:
         return
     disturbed = [r for r in reports if r.case != "calm"]
+    broken = [r for r in disturbed if r.mutation]
     judged = [r.verdict for r in disturbed if r.verdict]
-    totals = {
-        "cases": len(disturbed),
-        "failed": sum(bool(r.failure) for r in disturbed),
-        "kills": sum(r.kills for r in disturbed),
-        "other faults": sum(r.faults for r in disturbed),
-        "transactions": sum(v.counts["transactions"] for v in judged),
-        "lost": sum(v.counts["lost"] + v.counts["unscored"] for v in judged),
-        "doubled": sum(v.counts["duplicated"] for v in judged),
-        "different probability": sum(v.counts["different"] for v in judged),
-    }
+    totals: dict[str, int] = (
+        {"mutations": len(broken), "found": sum(bool(r.failure) for r in broken)}
+        if broken
+        else {
+            "cases": len(disturbed),
+            "failed": sum(bool(r.failure) for r in disturbed),
+            "kills": sum(r.kills for r in disturbed),
+            "other faults": sum(r.faults for r in disturbed),
+            "transactions": sum(v.counts["transactions"] for v in judged),
+            "lost": sum(v.counts["lost"] + v.counts["unscored"] for v in judged),
+            "doubled": sum(v.counts["duplicated"] for v in judged),
+            "different probability": sum(v.counts["different"] for v in judged),
+        }
+    )
     about = {
         "command": os.environ.get(COMMAND_VARIABLE, ""),
         "when": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -69,6 +75,7 @@ def write(reports: list[Report], **more: object) -> None:
         {
             "case": r.case,
             "what": r.what,
+            "mutation": r.mutation,
             "kills": r.kills,
             "other_faults": r.faults,
             "seconds": round(r.seconds, 1),
@@ -82,14 +89,32 @@ def write(reports: list[Report], **more: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"about": about, "totals": totals, "cases": rows}
     path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
-    path.with_suffix(".md").write_text(_markdown(path.stem, about, totals, reports))
-
-
-def _markdown(title: str, about: dict[str, str], totals: dict[str, int], reports: list[Report]) -> str:
-    lines = [f"# {title.capitalize()}: what was seen", ""]
-    lines += [f"- {name}: {value}" for name, value in about.items()]
+    lines = [f"# {path.stem.capitalize()}: what was seen", ""]
+    lines += [f"- {name}: {value}" for name, value in about.items() if value]
     lines += ["", "**" + ", ".join(f"{count:,} {name}" for name, count in totals.items()) + "**", ""]
-    lines += [
+    lines += _mutations(broken, disturbed) if broken else _cases(reports)
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+def _mutations(broken: list[Report], all_reports: list[Report]) -> list[str]:
+    lines = [
+        "Each rule of consume-transform-produce is broken in the scorers of one case, by tests/faults/mutations.py.",
+        "The same case holds when it is not broken.",
+        "",
+        "| rule broken | case | not broken | broken: what was found |",
+        "|---|---|---|---|",
+    ]
+    for r in broken:
+        calm = next((other for other in all_reports if other.case == f"{r.mutation}_unbroken"), None)
+        unbroken = "not run" if calm is None else calm.failure or "holds"
+        rule = (mutations.ALL[r.mutation].__doc__ or "").strip()
+        found = r.failure.removeprefix("AssertionError: ")[:300] or "NOTHING: NOT FOUND"
+        lines.append(f"| `{r.mutation}`: {rule} | {r.what} | {unbroken} | {found.replace('|', '/')} |")
+    return lines
+
+
+def _cases(reports: list[Report]) -> list[str]:
+    lines = [
         "Each case is verified by `fraudflow verify`'s code: A nothing lost, B nothing doubled, C in order, D every",
         "probability equal to the calm run's bit by bit, E committed offsets never ahead of the answers (watched",
         "throughout). Standstill: the longest time in which readers saw no new answer.",
@@ -110,4 +135,4 @@ def _markdown(title: str, about: dict[str, str], totals: dict[str, int], reports
             f"| {r.what} | {c['transactions']:,} | {c['dead_letters']:,} | {r.kills} | {r.faults} | {c['lost']} | "
             f"{c['duplicated']} | {c['different']} | {state} | {r.standstill:.1f} | {r.seconds:.0f} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines

@@ -1,0 +1,54 @@
+"""Each rule of the loop, broken once: a named case must fail for it, and pass without it."""
+
+import pytest
+
+from tests.faults import cases, mutations
+from tests.faults.arena import Arena, Case
+from tests.faults.test_brokers import frozen_in_commit
+
+pytestmark = [pytest.mark.mutations, pytest.mark.server]
+
+# A broken scorer may never end.
+PATIENCE_SECONDS = 45.0
+
+
+def broker_frozen_inside_a_commit(case: Case) -> None:
+    """The broker stands still inside a commit, past its time-out."""
+    frozen_in_commit(case.arena, case)
+
+
+DETECTED_BY = {
+    "skip_the_rewind": cases.aborted,
+    "commit_positions": cases.aborted_and_killed,
+    "read_uncommitted": cases.aborted_input,
+    "commit_by_itself": cases.slow_and_killed,
+    "keep_the_producer": broker_frozen_inside_a_commit,
+    "keep_the_metadata": cases.joined,
+    "name_the_group_only": cases.zombie("before_begin"),
+    "keep_the_batch": cases.joined_inside_a_take,
+    "dead_letters_outside": cases.killed_at("after_offsets", 6),
+    "offsets_first": cases.killed_at("after_begin", 6),
+    "offsets_afterwards": cases.killed_at("after_begin", 6),
+}
+
+
+def test_every_mutation_has_a_case():
+    assert DETECTED_BY.keys() == mutations.ALL.keys()
+
+
+@pytest.mark.parametrize("name", mutations.ALL)
+def test_broken_rule_is_found(arena: Arena, name: str):
+    scenario = DETECTED_BY[name]
+    what = (scenario.__doc__ or "").strip()
+    with arena.case(f"{name}_unbroken", what) as case:
+        scenario(case)
+        case.judge()
+    with pytest.raises(AssertionError):
+        _broken(arena, name, what)
+
+
+def _broken(arena: Arena, name: str, what: str) -> None:
+    with arena.case(name, what) as case:
+        case.report.mutation, case.drain_seconds = name, PATIENCE_SECONDS
+        DETECTED_BY[name](case)
+        case.judge()
