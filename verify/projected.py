@@ -89,8 +89,8 @@ def _compare(
         known, same = topic.find(keys, values)
         wrong = np.flatnonzero(known & ~same)
         different += len(wrong)
-        told_of = wrong[: offenders - len(first)]
-        first += [f"transaction {shown(names[row])} has another value than the topic" for row in told_of.tolist()]
+        told_of = [int(row) for row in wrong[: offenders - len(first)]]
+        first += [f"transaction {shown(names[row])} has another value than the topic" for row in told_of]
         held.append(keys)
         done += len(names)
         if time.monotonic() - told > 2:

@@ -16,6 +16,8 @@ from infra.settings import KafkaSettings
 STANDSTILL_SECONDS = 120.0
 PROGRESS_SECONDS = 2.0
 _BATCH = 10_000
+# `consume` comes back with a full batch or when this is over, whatever has arrived until then.
+_WAIT_SECONDS = 0.1
 
 Progress = Callable[[str], None]
 
@@ -92,7 +94,7 @@ class TopicReader:
         moved = time.monotonic()
         while waiting:
             messages = []
-            for message in self._consumer.consume(_BATCH, 1):
+            for message in self._consumer.consume(_BATCH, _WAIT_SECONDS):
                 error = message.error()
                 if error is None:
                     messages.append(message)

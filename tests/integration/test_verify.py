@@ -24,11 +24,12 @@ class Log:
 
     def __init__(self, settings: Settings):
         self.settings, self.topics = settings, settings.kafka.topics
+        config = client_config(settings.kafka) | {"transactional.id": f"log-{settings.scoring.group_id}"}
+        self._producer = Producer(config)
+        self._producer.init_transactions(30)
 
     def send(self, topic: str, values: list[dict], partition: int = 0, commit: bool = True) -> None:
-        config = client_config(self.settings.kafka) | {"transactional.id": f"log-{self.settings.scoring.group_id}"}
-        producer = Producer(config)
-        producer.init_transactions(30)
+        producer = self._producer
         producer.begin_transaction()
         for value in values:
             producer.produce(topic, json.dumps(value), value.get("transaction_number", "k"), partition)
