@@ -31,15 +31,15 @@ test-slow: .venv/.tested ## Run the tests that take long
 	@$(RUN)/pytest -m slow
 
 faults: .venv/.tested ## Kill, freeze and starve real servers and scorers; counts go to tests/faults/results/
-	@FAULTS_RESULTS=tests/faults/results/faults FAULTS_COMMAND="make faults" $(RUN)/pytest -m faults
+	@FAULTS_RESULTS=tests/faults/results/faults FAULTS_COMMAND="make faults" $(RUN)/pytest tests/faults -m faults
 
 soak: .venv/.tested ## Faults at random times for SOAK_SECONDS (1800), drawn from SOAK_SEED (1)
 	@FAULTS_RESULTS=tests/faults/results/soak \
 		FAULTS_COMMAND="make soak SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED)" \
-		SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(RUN)/pytest -m soak
+		SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(RUN)/pytest tests/faults -m soak
 
 mutations: .venv/.tested ## Break each rule of the scoring loop once; a test must find each
-	@FAULTS_RESULTS=tests/faults/results/mutations FAULTS_COMMAND="make mutations" $(RUN)/pytest -m mutations
+	@FAULTS_RESULTS=tests/faults/results/mutations FAULTS_COMMAND="make mutations" $(RUN)/pytest tests/faults -m mutations
 
 lint: .venv/.tested ## Check style, types and the direction of imports
 	@$(UV) lock --check --quiet

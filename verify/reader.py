@@ -18,6 +18,7 @@ PROGRESS_SECONDS = 2.0
 _BATCH = 10_000
 # `consume` comes back with a full batch or when this is over, whatever has arrived until then.
 _WAIT_SECONDS = 0.1
+_SHORT_WAIT_SECONDS = 0.02
 
 Progress = Callable[[str], None]
 
@@ -35,6 +36,7 @@ class TopicReader:
         if not count:
             raise TerminalError(f"Kafka has no topic {topic}: is FRAUDFLOW_KAFKA__TOPICS__* right?")
         self.topic = topic
+        self._at: dict[int, int] = {}
         self._numbers = range(count)
         self._admin = AdminClient(client_config(kafka))
         self._consumer = Consumer(
@@ -85,24 +87,14 @@ class TopicReader:
 
     def seek(self, starts: Mapping[int, int]) -> None:
         """Read from these offsets on; partitions not named are left out."""
-        self._reading = set(starts)
+        self._at = dict(starts)
         self._consumer.assign([TopicPartition(self.topic, p, start) for p, start in starts.items()])
 
     def until(self, ends: Mapping[int, int]) -> Iterator[list[Message]]:
-        """The records up to these ends, from where the last reading stopped."""
-        waiting = {p: ends[p] for p in self._reading}
+        """The records up to these ends at least, from where the last reading stopped."""
         moved = time.monotonic()
-        while waiting:
-            messages = []
-            for message in self._consumer.consume(_BATCH, _WAIT_SECONDS):
-                error = message.error()
-                if error is None:
-                    messages.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    if (message.offset() or 0) >= waiting.get(message.partition() or 0, 0):
-                        waiting.pop(message.partition() or 0, None)
-                else:
-                    raise explained(KafkaException(error), f"cannot read {self.topic}")
+        while any(at < ends[p] for p, at in self._at.items()):
+            messages = self._take(_WAIT_SECONDS)
             if messages:
                 moved = time.monotonic()
                 yield messages
@@ -113,7 +105,21 @@ class TopicReader:
 
     def arrived(self) -> list[Message]:
         """What is there to be read without waiting."""
-        return [message for message in self._consumer.consume(_BATCH, 0.05) if message.error() is None]
+        return self._take(_SHORT_WAIT_SECONDS)
+
+    def _take(self, seconds: float) -> list[Message]:
+        messages = []
+        for message in self._consumer.consume(_BATCH, seconds):
+            error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
+            if error is None:
+                messages.append(message)
+                self._at[partition] = offset + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # Told once for each end. Behind the last record stand the markers of its transaction.
+                self._at[partition] = max(self._at.get(partition, 0), offset)
+            else:
+                raise explained(KafkaException(error), f"cannot read {self.topic}")
+        return messages
 
     def close(self) -> None:
         """Close the connection."""

@@ -77,13 +77,13 @@ def verify(settings: Settings, options: Options, progress: Progress = lambda _: 
         for reader in (group, predictions, letters, transactions):
             reader.close()
     progress("judging")
-    lost, unscored = _no_loss(source, outputs, committed, options)
+    no_loss, lost, unscored = _no_loss(source, outputs, committed, options)
     checks = [
-        lost,
+        no_loss,
         _no_duplicate(outputs, options),
         _in_order(outputs),
         _same_answers(outputs),
-        _offsets_with_outputs(source, outputs, committed, committed_after, settings.scoring.group_id, horizon),
+        _offsets_with_outputs(source, outputs, committed, committed_after, settings.scoring.group_id),
         _map_is_topic(settings, outputs, options, progress),
     ]
     if options.write_baseline:
@@ -94,7 +94,7 @@ def verify(settings: Settings, options: Options, progress: Progress = lambda _: 
         "predictions": outputs.predictions,
         "dead_letters": outputs.dead_letters,
         "unscored": unscored,
-        "lost": checks[0].violations - (unscored if options.drained else 0),
+        "lost": lost,
         "duplicated": checks[1].violations,
         "different": checks[3].violations,
     }
@@ -126,9 +126,10 @@ def _read_input(reader: TopicReader, horizon: int, progress: Progress) -> _Input
     return _Input(present, starts, ends, {p: max(start, judged[p]) for p, start in starts.items()})
 
 
-def _no_loss(source: _Input, outputs: Outputs, committed: dict[int, int], options: Options) -> tuple[Check, int]:
+def _no_loss(source: _Input, outputs: Outputs, committed: dict[int, int], options: Options) -> tuple[Check, int, int]:
+    """The check, and how many transactions are lost and how many wait."""
     check = Check("A", "nothing lost: every transaction has a prediction or a dead letter, and nothing else has one")
-    unscored = older = 0
+    gone = unscored = older = 0
     for p, start in source.starts.items():
         answers = outputs.sources[p]
         stop = max(source.ends[p], source.present[p].stop)
@@ -140,6 +141,7 @@ def _no_loss(source: _Input, outputs: Outputs, committed: dict[int, int], option
         # Without committed offsets, what lies before the last answer must have one.
         done = committed.get(p, answers.stop)
         lost, waiting = judged[judged < done], judged[judged >= done]
+        gone += len(lost)
         unscored += len(waiting)
         check.violate(len(lost), _places("lost", p, lost, options))
         if options.drained:
@@ -149,13 +151,13 @@ def _no_loss(source: _Input, outputs: Outputs, committed: dict[int, int], option
     check.violate(outputs.unreadable, outputs.first_unreadable)
     if older:
         check.notes.append(f"{older:,} transactions are older than what retention left of the outputs: not judged")
-    gone = sum(int((outputs.sources[p].window(0, start) > 0).sum()) for p, start in source.starts.items())
-    if gone:
-        check.notes.append(f"{gone:,} answers are to transactions that retention has deleted")
+    deleted = sum(int((outputs.sources[p].window(0, start) > 0).sum()) for p, start in source.starts.items())
+    if deleted:
+        check.notes.append(f"{deleted:,} answers are to transactions that retention has deleted")
     if unscored and not options.drained:
         check.notes.append(f"{unscored:,} transactions wait to be scored: no failure without --drained")
     check.offenders = check.offenders[: options.offenders]
-    return check, unscored
+    return check, gone, unscored
 
 
 def _no_duplicate(outputs: Outputs, options: Options) -> Check:
@@ -200,18 +202,19 @@ def _offsets_with_outputs(
     before: dict[int, int],
     after: dict[int, int],
     group_id: str,
-    horizon: int,
 ) -> Check:
     check = Check("E", "offsets with outputs: committed offsets stand right behind the last answer")
     if not after:
         check.state = "not checked"
         check.notes.append(f"group {group_id} has no committed offsets: never started, expired, or another group?")
         return check
-    for p, start in source.starts.items():
+    for p in source.starts:
         reached = outputs.sources[p].stop
         ahead = before.get(p, 0)
-        if ahead > max(reached, start) and not (horizon and ahead <= source.judged_from[p]):
-            check.violate(1, [f"partition {p}: committed {ahead}, answered up to {reached}"])
+        between = int((source.present[p].window(max(reached, source.judged_from[p]), ahead) > 0).sum())
+        if between:
+            said = f"partition {p}: committed {ahead}, answered up to {reached}, {between} transactions between"
+            check.violate(1, [said])
         if after.get(p, 0) < reached:
             check.violate(1, [f"partition {p}: answered up to {reached}, committed {after.get(p, 'nothing')}"])
     return check
