@@ -78,7 +78,7 @@ def _lane(arena: Arena, number: int, ending: float) -> None:
 
 
 def _spawn(case: Case, slot: str, draw: random.Random) -> None:
-    fault = f"kill@{draw.choice(POINTS)}:{draw.randint(1, 150)}:{draw.choice((0, 2, 5))}"
+    fault = f"kill@{draw.choice(POINTS)}:{draw.randint(1, 80)}:{draw.choice((0, 2, 5))}"
     case.spawn(slot, fault if draw.random() < 0.8 else "", max_batch=draw.choice(("50", "200", "1000")))
 
 
