@@ -12,9 +12,10 @@ ROWS = 200_000
 
 
 @pytest.fixture
-def arena(own_arena: Arena) -> Arena:
+def arena(own_arena: Arena) -> Iterator[Arena]:
     own_arena.mend()
-    return own_arena
+    yield own_arena
+    results.write(own_arena.reports)  # after each case: a run that is ended leaves what it saw
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +37,6 @@ def own_arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
         arena = Arena(stack.with_addresses(settings), tmp_path_factory.mktemp("faults"), ROWS)
         arena.calm_run()
         yield arena
-    results.write(arena.reports)
 
 
 @pytest.fixture(scope="module")
