@@ -47,6 +47,8 @@ class ScoringLoop:
     def _step(self) -> None:
         try:
             if self._must_rewind:
+                # What was under way must have ended, or the offsets to go back to are not known yet.
+                self._producer.settle()
                 self._consumer.rewind()
                 self._must_rewind = False
             taken = self._consumer.take()

@@ -58,6 +58,15 @@ class TransactionalProducer:
             self._abort(error)
             raise Aborted(str(error)) from error
 
+    def settle(self) -> None:
+        """End what a thrown-away producer left under way; the committed offsets are final after that.
+
+        Raises:
+            KafkaException: the broker does not answer; nothing may be taken before it does.
+        """
+        if self._producer is None:
+            self._start()
+
     def _start(self) -> Producer:
         producer = Producer(self._config)
         producer.init_transactions(self._timeout)
