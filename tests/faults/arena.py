@@ -8,7 +8,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -188,8 +189,8 @@ class Case:
         self._feeders: list[threading.Thread] = []
         self._fed = 0
         self._stop = threading.Event()
+        self._watcher = OffsetWatch(self.settings)  # before anything is answered: it sees what comes after it
         self._watching = threading.Thread(target=self._watch, daemon=True)
-        self._watch_check = None
         self._watching.start()
 
     # What happens in a case
@@ -289,6 +290,19 @@ class Case:
         """Wait until so many source offsets have answers that readers can see."""
         until(lambda: self._answered > more_than, seconds, f"more than {more_than} answers")
 
+    def settled(self) -> int:
+        """Wait until readers have seen what there is to be seen while nobody scores; the progress then."""
+        since, progress = time.monotonic(), self._answered
+
+        def still() -> bool:
+            nonlocal since, progress
+            if self._answered > progress:
+                since, progress = time.monotonic(), self._answered
+            return time.monotonic() - since > 2
+
+        until(still, 30, "a standstill")
+        return progress
+
     @property
     def progress(self) -> int:
         """Grows with the answers that readers can see."""
@@ -318,8 +332,7 @@ class Case:
         self._watching.join(150)
         options = options or Options(drained=True, against=self.arena.baseline, with_map=False)
         verdict = verify(self.settings, options)
-        if self._watch_check is not None:
-            verdict.merge(self._watch_check)
+        verdict.merge(self._watcher.check)
         self.report.verdict = verdict
         self.report.seconds = time.monotonic() - self._began
         broken = [
@@ -339,7 +352,8 @@ class Case:
         self._watching.join(150)
         for feeder in self._feeders:
             feeder.join(60)
-        delete_topics(self.settings.kafka, topic_names(self.settings.kafka))
+        with suppress(FraudflowError):  # the stack goes with the run; only the disk would have liked it
+            delete_topics(self.settings.kafka, topic_names(self.settings.kafka))
 
     # Beside it
 
@@ -347,7 +361,7 @@ class Case:
 
     def _watch(self) -> None:
         """Invariant E at every moment, and how long readers saw nothing new while there was something to score."""
-        watcher = OffsetWatch(self.settings)
+        watcher = self._watcher
         moved = time.monotonic()
         try:
             while not self._stop.is_set():
@@ -361,7 +375,6 @@ class Case:
                     self._answered, moved = watcher.answered, time.monotonic()
                 self._stop.wait(0.02)
         finally:
-            self._watch_check = watcher.check
             watcher.close()
 
 
@@ -376,7 +389,7 @@ def gone(process: psutil.Process) -> bool:
 def _drained(group: GroupReader) -> bool:
     try:
         return group.drained()
-    except TransientError:  # the broker is away
+    except FraudflowError:  # the broker is away, or its answer went down with it
         return False
 
 
@@ -386,3 +399,16 @@ def services() -> set[str]:
 
 
 Scenario = Callable[[Case], None]
+
+
+def together(arena: Arena, scenarios: dict[str, Scenario], at_once: int) -> None:
+    """Run cases side by side, each with topics and scorers of its own: mostly they wait for sessions to end."""
+
+    def run(name: str) -> None:
+        with arena.case(name, (scenarios[name].__doc__ or name).strip()) as case:
+            scenarios[name](case)
+            case.judge()
+
+    with ThreadPoolExecutor(at_once) as pool:
+        for ended in [pool.submit(run, name) for name in scenarios]:
+            ended.result()

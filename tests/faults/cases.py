@@ -33,9 +33,9 @@ def zombie(point: str):
         case.feed(ROWS)
         frozen = case.spawn("0", f"stop@{point}:5")
         case.stopped(frozen.pid)
+        before = case.settled()
         case.spawn("1")
-        before = case.progress
-        case.answered(before, 60)
+        case.answered(before)  # by the other alone
         time.sleep(1)
         frozen.send_signal(signal.SIGCONT)
         case.drain()

@@ -11,17 +11,15 @@ import pytest
 from scoring.supervisor import Supervisor
 from tests.conftest import environment
 from tests.faults import cases
-from tests.faults.arena import HAZELCAST, KAFKA, SMALL_BATCH, Arena
+from tests.faults.arena import HAZELCAST, KAFKA, SMALL_BATCH, Arena, together
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.server]
 
 
-@pytest.mark.parametrize("name", cases.kill_points())
-def test_killed_at(arena: Arena, name: str):
-    with arena.case(f"killed_at_{name}", f"scorer killed -9 at {name}, restarted") as case:
-        cases.killed_at(*cases.kill_points()[name])(case)
-        case.judge()
+def test_killed_at_every_point(arena: Arena):
+    points = cases.kill_points()
+    together(arena, {f"killed_at_{name}": cases.killed_at(*point) for name, point in points.items()}, at_once=3)
 
 
 def test_killed_in_rotation(arena: Arena):
@@ -38,28 +36,21 @@ def test_killed_in_rotation(arena: Arena):
         case.judge()
 
 
-@pytest.mark.parametrize("point", ["before_metadata", "before_begin", "after_produce", "after_offsets", "in_commit"])
-def test_zombie(arena: Arena, point: str):
-    with arena.case(f"zombie_{point}", f"scorer frozen at {point} past its session, then awake beside another") as case:
-        cases.zombie(point)(case)
-        case.judge()
+def test_zombies(arena: Arena):
+    points = ("before_metadata", "before_begin", "after_produce", "after_offsets", "in_commit")
+    together(arena, {f"zombie_{point}": cases.zombie(point) for point in points}, at_once=3)
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
+def test_loop(arena: Arena):
+    scenarios = (
         cases.aborted,
         cases.aborted_and_killed,
         cases.aborted_input,
         cases.joined,
         cases.joined_inside_a_take,
         cases.slow_and_killed,
-    ],
-)
-def test_loop(arena: Arena, scenario):
-    with arena.case(scenario.__name__, scenario.__doc__.strip().rstrip(".")) as case:
-        scenario(case)
-        case.judge()
+    )
+    together(arena, {scenario.__name__: scenario for scenario in scenarios}, at_once=3)
 
 
 def test_stopped_idle_and_mid_batch(arena: Arena):
