@@ -19,6 +19,7 @@ _BATCH = 10_000
 # `consume` comes back with a full batch or when this is over, whatever has arrived until then.
 _WAIT_SECONDS = 0.1
 _SHORT_WAIT_SECONDS = 0.02
+_COORDINATOR_STARTS = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
 
 Progress = Callable[[str], None]
 
@@ -154,14 +155,20 @@ class GroupOffsets:
 
     def committed(self) -> dict[int, int]:
         """The offset to go on at, by partition; partitions without one are left out."""
-        try:
-            ask = [TopicPartition(self._topic, p) for p in self._numbers]
-            answer = self._consumer.committed(ask, timeout=REQUEST_TIMEOUT_SECONDS)
-            failed = next((at.error for at in answer if at.error), None)
-            if failed:
-                raise KafkaException(failed)
-        except KafkaException as error:
-            raise explained(error, "cannot read the group's offsets") from error
+        ask = [TopicPartition(self._topic, p) for p in self._numbers]
+        deadline = time.monotonic() + 2 * REQUEST_TIMEOUT_SECONDS
+        while True:
+            try:
+                answer = self._consumer.committed(ask, timeout=REQUEST_TIMEOUT_SECONDS)
+                failed = next((at.error for at in answer if at.error), None)
+                if failed:
+                    raise KafkaException(failed)
+                break
+            except KafkaException as error:
+                # As long as a broker has just started, and for this call librdkafka does not ask again itself.
+                if error.args[0].code() not in _COORDINATOR_STARTS or time.monotonic() > deadline:
+                    raise explained(error, "cannot read the group's offsets") from error
+                time.sleep(0.1)
         return {at.partition: at.offset for at in answer if at.offset >= 0}
 
     def close(self) -> None:
