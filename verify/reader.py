@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
@@ -19,9 +19,34 @@ _BATCH = 10_000
 # `consume` comes back with a full batch or when this is over, whatever has arrived until then.
 _WAIT_SECONDS = 0.1
 _SHORT_WAIT_SECONDS = 0.02
-_COORDINATOR_STARTS = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+# What a broker says that has just started, or a topic that is just made; librdkafka does not ask again for these calls.
+_STARTING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+}
 
 Progress = Callable[[str], None]
+
+T = TypeVar("T")
+
+
+def _patiently(call: Callable[[], T], what: str) -> T:
+    """Ask again while the broker is only starting.
+
+    Raises:
+        TransientError: Kafka does not answer.
+        TerminalError: it refuses to.
+    """
+    deadline = time.monotonic() + 2 * REQUEST_TIMEOUT_SECONDS
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            if error.args[0].code() not in _STARTING or time.monotonic() > deadline:
+                raise explained(error, what) from error
+            time.sleep(0.1)
 
 
 class TopicReader:
@@ -128,13 +153,14 @@ class TopicReader:
 
     def _offsets(self, spec: OffsetSpec | None) -> dict[int, int]:
         ask: dict[TopicPartition, Any] = {TopicPartition(self.topic, p): spec for p in self._numbers}
-        try:
-            answers = self._admin.list_offsets(
+
+        def answer() -> dict[int, int]:
+            found = self._admin.list_offsets(
                 ask, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_TIMEOUT_SECONDS
             )
-            return {asked.partition: answer.result().offset for asked, answer in answers.items()}
-        except KafkaException as error:
-            raise explained(error, f"cannot read the offsets of {self.topic}") from error
+            return {asked.partition: future.result().offset for asked, future in found.items()}
+
+        return _patiently(answer, f"cannot read the offsets of {self.topic}")
 
 
 class GroupOffsets:
@@ -156,20 +182,16 @@ class GroupOffsets:
     def committed(self) -> dict[int, int]:
         """The offset to go on at, by partition; partitions without one are left out."""
         ask = [TopicPartition(self._topic, p) for p in self._numbers]
-        deadline = time.monotonic() + 2 * REQUEST_TIMEOUT_SECONDS
-        while True:
-            try:
-                answer = self._consumer.committed(ask, timeout=REQUEST_TIMEOUT_SECONDS)
-                failed = next((at.error for at in answer if at.error), None)
-                if failed:
-                    raise KafkaException(failed)
-                break
-            except KafkaException as error:
-                # As long as a broker has just started, and for this call librdkafka does not ask again itself.
-                if error.args[0].code() not in _COORDINATOR_STARTS or time.monotonic() > deadline:
-                    raise explained(error, "cannot read the group's offsets") from error
-                time.sleep(0.1)
-        return {at.partition: at.offset for at in answer if at.offset >= 0}
+
+        def answer() -> list[TopicPartition]:
+            found = self._consumer.committed(ask, timeout=REQUEST_TIMEOUT_SECONDS)
+            failed = next((at.error for at in found if at.error), None)
+            if failed:
+                raise KafkaException(failed)
+            return found
+
+        found = _patiently(answer, "cannot read the group's offsets")
+        return {at.partition: at.offset for at in found if at.offset >= 0}
 
     def close(self) -> None:
         """Close the connection."""
