@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.faults import results
 from tests.faults.arena import HAZELCAST, KAFKA, Arena, Case, gone
 from tests.faults.plan import POINTS
 
@@ -19,7 +20,7 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
 SEED = int(os.environ.get("SOAK_SEED", "1"))
 # Groups with topics and scorers of their own: after each kill a group stands still until the dead one's session
 # ends, and more groups make more kills in the same time.
-LANES = 3
+LANES = 4
 SLOTS = ("0", "1")
 RATE = 250.0
 
@@ -87,6 +88,7 @@ def _lane(arena: Arena, number: int, soak: Soak) -> None:
         case.spawn("0", max_batch="10000")
         case.drain()
         case.judge()
+    results.write(arena.reports)
 
 
 def _disturb(case: Case, slot: str, frozen: dict[str, float], draw: random.Random) -> None:
@@ -101,7 +103,7 @@ def _disturb(case: Case, slot: str, frozen: dict[str, float], draw: random.Rando
 
 
 def _spawn(case: Case, slot: str, draw: random.Random) -> None:
-    fault = f"kill@{draw.choice(POINTS)}:{draw.randint(1, 80)}:{draw.choice((0, 2, 5))}"
+    fault = f"kill@{draw.choice(POINTS)}:{draw.randint(1, 40)}:{draw.choice((0, 2, 5))}"
     case.spawn(slot, fault if draw.random() < 0.8 else "", max_batch=draw.choice(("50", "200", "1000")))
 
 
