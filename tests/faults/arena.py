@@ -36,8 +36,8 @@ from verify.verdict import Verdict
 from verify.verification import Options, verify
 from verify.watch import OffsetWatch
 
-# Every so many rows one that cannot be scored, of two kinds: dead letters go through the same transactions.
-BAD_EVERY = 400
+# Every so many rows one that cannot be scored, of two kinds: each small batch has a dead letter in its transaction.
+BAD_EVERY = 100
 SMALL_BATCH = "200"
 DRAIN_SECONDS = 120.0
 

@@ -125,7 +125,8 @@ def _cases(reports: list[Report]) -> list[str]:
     ]
     for r in reports:
         if r.verdict is None:
-            lines.append(f"| {r.what} | | | {r.kills} | {r.faults} | | | | FAILED: {r.failure} | | |")
+            state = f"FAILED: {r.failure}" if r.failure else "not finished"
+            lines.append(f"| {r.what} | | | {r.kills} | {r.faults} | | | | {state} | | |")
             continue
         c = r.verdict.counts
         held = " ".join(check.letter for check in r.verdict.checks if check.state == "held")
