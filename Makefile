@@ -6,6 +6,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 RUN := .venv/bin
+SOAK_SECONDS ?= 1800
+SOAK_SEED ?= 1
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -30,6 +32,17 @@ test-slow: .venv/.tested ## Run the tests that take long
 
 bench: .venv/.tested ## Measure speed, and the peers beside it, into benchmarks/results
 	@$(RUN)/fraudflow bench
+
+faults: .venv/.tested ## Kill, freeze and starve real servers and scorers; counts go to tests/faults/results/
+	@FAULTS_RESULTS=tests/faults/results/faults FAULTS_COMMAND="make faults" $(RUN)/pytest tests/faults -m faults
+
+soak: .venv/.tested ## Faults at random times for SOAK_SECONDS (1800), drawn from SOAK_SEED (1)
+	@FAULTS_RESULTS=tests/faults/results/soak \
+		FAULTS_COMMAND="make soak SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED)" \
+		SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(RUN)/pytest tests/faults -m soak
+
+mutations: .venv/.tested ## Break each rule of the scoring loop once; a test must find each
+	@FAULTS_RESULTS=tests/faults/results/mutations FAULTS_COMMAND="make mutations" $(RUN)/pytest tests/faults -m mutations
 
 lint: .venv/.tested ## Check style, types and the direction of imports
 	@$(UV) lock --check --quiet
@@ -59,4 +72,4 @@ $(UV):
 	@$(PYTHON) -m venv .tools 2>/dev/null || (rm -rf .tools; echo "this Python has no venv module: install it (Debian: apt install python3-venv)"; exit 1)
 	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.PHONY: help demo up down status test test-slow bench lint format clean
+.PHONY: help demo up down status test test-slow bench faults soak mutations lint format clean

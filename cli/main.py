@@ -14,6 +14,7 @@ from rich.table import Table
 from cli import dead_letters
 from cli.bench import bench
 from cli.simulate import simulate
+from cli.verify import verify
 from infra.errors import FraudflowError
 from infra.settings import get_settings
 
@@ -198,6 +199,7 @@ def run(
 app.command()(simulate)
 app.command()(bench)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.command()(verify)
 
 
 def _show(summary: dict) -> None:

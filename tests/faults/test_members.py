@@ -1,0 +1,80 @@
+"""Hazelcast members that die, freeze, and come back empty. Features are what scorers have of them."""
+
+import signal
+import time
+
+import pytest
+
+from infra.hazelcast import connect
+from infra.projection import Projection
+from tests.faults.arena import HAZELCAST, Arena
+from verify.verification import Options
+
+pytestmark = [pytest.mark.faults, pytest.mark.server]
+
+
+def test_one_of_two_killed(arena: Arena):
+    with arena.case("member_killed", "one of two Hazelcast members killed -9; the map is the topic afterwards") as case:
+        _project(case)
+        case.feed(20_000, rate=2_000)
+        case.spawn("0")
+        case.answered(2_000)
+        arena.kill(f"{HAZELCAST}-2")
+        case.report.kills += 1
+        case.spawn("1")  # takes its features from the member that is left
+        case.drain()
+        case.judge(Options(drained=True, against=arena.baseline))
+
+
+def test_both_killed_and_back_empty(arena: Arena):
+    """Scorers go on with the features they have; a new one waits until there are some again."""
+    with arena.case("members_empty", "both members killed -9, back with empty maps, features loaded again") as case:
+        case.feed(30_000, rate=2_000)
+        case.spawn("0")
+        case.answered(2_000)
+        for number in (1, 2):
+            arena.kill(f"{HAZELCAST}-{number}")
+            case.report.kills += 1
+        before = case.progress
+        case.answered(before + 2_000)
+        arena.start(HAZELCAST)
+        case.kill("0")
+        seen = case.progress
+        case.spawn("1")  # finds no features
+        time.sleep(15)  # longer than the dead scorer's session and an open transaction
+        standing = case.progress
+        assert standing - seen < 2_000, "scored without features"
+        time.sleep(3)
+        assert case.progress == standing, "scored without features"
+        arena.load_features()
+        _project(case)
+        case.drain()
+        case.judge(Options(drained=True, against=arena.baseline))
+
+
+def test_one_frozen(arena: Arena):
+    with arena.case("member_frozen", "one member frozen for 20 s, then awake") as case:
+        case.feed(30_000, rate=1_500)
+        case.spawn("0")
+        case.answered(1_000)
+        member = arena.pid(f"{HAZELCAST}-2")
+        arena.signal(member, signal.SIGSTOP)
+        try:
+            case.report.faults += 1
+            case.spawn("1")
+            before = case.progress
+            case.answered(before + 1_000)
+            time.sleep(20)
+        finally:
+            arena.signal(member, signal.SIGCONT)
+        case.drain()
+        case.judge()
+
+
+def _project(case) -> None:
+    """Fill predictionResult from this case's topic alone."""
+    client = connect(case.settings.hazelcast)
+    try:
+        Projection(client, case.settings).rebuild()
+    finally:
+        client.shutdown()

@@ -1,0 +1,246 @@
+"""The verifier on topics that somebody got wrong: it finds each kind of mistake, and nothing in what is right."""
+
+import json
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from typer.testing import CliRunner
+
+from cli.main import app
+from infra.hazelcast import PREDICTIONS
+from infra.kafka import client_config
+from infra.settings import Settings, get_settings
+from tests.waiting import until
+from verify.marks import Marks
+from verify.verification import Options, Verdict, verify
+from verify.watch import OffsetWatch
+
+ROWS = 20
+
+
+class Log:
+    """Writes input, answers and offsets, so that each can be wrong by itself."""
+
+    def __init__(self, settings: Settings):
+        self.settings, self.topics = settings, settings.kafka.topics
+        config = client_config(settings.kafka) | {"transactional.id": f"log-{settings.scoring.group_id}"}
+        self._producer = Producer(config)
+        self._producer.init_transactions(30)
+
+    def send(self, topic: str, values: list[dict], partition: int = 0, commit: bool = True) -> None:
+        producer = self._producer
+        producer.begin_transaction()
+        for value in values:
+            producer.produce(topic, json.dumps(value), value.get("transaction_number", "k"), partition)
+        producer.flush(30)
+        (producer.commit_transaction if commit else producer.abort_transaction)(30)
+
+    def transactions(self, rows: int = ROWS) -> None:
+        self.send(self.topics.transactions, [{"row": row} for row in range(rows)])
+
+    def commit(self, offset: int) -> None:
+        consumer = Consumer(client_config(self.settings.kafka) | {"group.id": self.settings.scoring.group_id})
+        consumer.commit(offsets=[TopicPartition(self.topics.transactions, 0, offset)], asynchronous=False)
+        consumer.close()
+
+    def answers(self, offsets, **changes: object) -> None:
+        self.send(self.topics.predictions, [answer(offset, **changes) for offset in offsets])
+
+
+def answer(offset: int, **changes: object) -> dict:
+    return {
+        "transaction_number": f"t{offset}",
+        "fraud_probability": offset / 7,
+        "source_partition": 0,
+        "source_offset": offset,
+        "model_version": "m",
+        "features_version": "f",
+    } | changes
+
+
+@pytest.fixture
+def log(settings: Settings) -> Log:
+    return Log(settings)
+
+
+def found(log: Log, **options: object) -> tuple[str, Verdict]:
+    """The letters of the invariants that are violated."""
+    verdict = verify(log.settings, Options(**({"drained": True, "with_map": False} | options)))
+    return "".join(check.letter for check in verdict.checks if check.state == "violated"), verdict
+
+
+def test_what_is_right_holds(log: Log):
+    log.transactions()
+    log.answers(range(1, ROWS))
+    letter = {"source_topic": log.topics.transactions, "source_partition": 0, "source_offset": 0}
+    log.send(log.topics.dead_letters, [letter, letter | {"source_topic": "another"}])
+    log.commit(ROWS)
+    letters, verdict = found(log)
+    assert letters == ""
+    assert verdict.counts | {"transactions": ROWS, "predictions": ROWS - 1, "dead_letters": 1} == verdict.counts
+
+
+def test_a_lost_transaction(log: Log):
+    log.transactions()
+    log.answers(o for o in range(ROWS) if o != 7)
+    log.commit(ROWS)
+    letters, verdict = found(log)
+    assert letters == "A"
+    assert verdict.of("A").offenders == ["lost: partition 0 offset 7"]
+
+
+def test_lag_is_no_loss_unless_all_should_be_drained(log: Log):
+    log.transactions()
+    log.answers(range(10))
+    log.commit(10)
+    letters, verdict = found(log, drained=False)
+    assert (letters, verdict.counts["unscored"], verdict.counts["lost"]) == ("", 10, 0)
+    letters, verdict = found(log)
+    assert (letters, verdict.counts["unscored"], verdict.counts["lost"]) == ("A", 10, 0)
+
+
+def test_an_answer_to_an_aborted_transaction(log: Log):
+    log.transactions()
+    log.send(log.topics.transactions, [{"row": "aborted"}], commit=False)
+    log.answers([*range(ROWS), ROWS + 1])  # the marker of the first transaction stands between
+    log.commit(ROWS + 2)
+    letters, verdict = found(log)
+    assert letters == "A"
+    assert verdict.of("A").offenders == [f"answered, but no committed transaction: partition 0 offset {ROWS + 1}"]
+
+
+def test_a_doubled_answer(log: Log):
+    log.transactions()
+    log.answers(range(ROWS))
+    letter = {"source_topic": log.topics.transactions, "source_partition": 0, "source_offset": 3}
+    log.send(log.topics.dead_letters, [letter])
+    log.commit(ROWS)
+    letters, verdict = found(log)
+    assert letters == "B"
+    assert (verdict.counts["duplicated"], verdict.of("B").offenders) == (
+        1,
+        ["answered more than once: partition 0 offset 3"],
+    )
+
+
+def test_answers_out_of_order(log: Log):
+    log.transactions()
+    log.answers([*range(5), 6, 5, *range(7, ROWS)])
+    log.commit(ROWS)
+    letters, verdict = found(log)
+    assert letters == "C"
+    assert verdict.of("C").offenders == ["Predictions partition 0: source 0@5 stands behind 0@6"]
+
+
+def test_another_probability_than_the_baseline(log: Log, tmp_path):
+    log.transactions()
+    log.answers(range(ROWS))
+    log.commit(ROWS)
+    calm = tmp_path / "calm.npz"
+    found(log, write_baseline=calm)
+    assert found(log, against=calm)[0] == ""
+    log.transactions(1)
+    log.answers([ROWS + 1], transaction_number="t3", fraud_probability=3 / 7 + 1e-16)
+    log.commit(ROWS + 2)
+    letters, verdict = found(log, against=calm)
+    assert letters == "D"
+    assert "transaction t3 (partition 0 offset 21)" in verdict.of("D").offenders[0]
+
+
+def test_offsets_ahead_of_the_answers_and_behind_them(log: Log):
+    log.transactions()
+    log.answers(range(10))
+    log.commit(12)
+    assert found(log, drained=False)[0] == "AE"
+    log.commit(9)
+    letters, verdict = found(log, drained=False)
+    assert letters == "E"
+    assert verdict.of("E").offenders == ["partition 0: answered up to 10, committed 9"]
+
+
+def test_the_watch_sees_an_offset_that_is_ahead_for_a_moment(log: Log):
+    log.transactions()
+    log.answers(range(5))
+    log.commit(5)
+    watch = OffsetWatch(log.settings)
+    try:
+        log.answers(range(5, 10))
+        log.commit(10)
+        watch.look()
+        assert watch.check.violations == 0
+        log.commit(12)
+        watch.look()
+        log.answers(range(10, 12))
+        watch.look()
+        assert watch.check.offenders == ["partition 0: committed 12, answered up to 10"]
+    finally:
+        watch.close()
+
+
+def test_an_answer_without_a_source(log: Log):
+    log.transactions()
+    log.answers(range(ROWS))
+    log.send(log.topics.predictions, [{"transaction_number": "4000000000000002"}])
+    log.commit(ROWS)
+    letters, verdict = found(log)
+    assert letters == "A"
+    assert "4000000000000002" not in json.dumps(verdict.to_json())
+
+
+def test_the_map(log: Log, client):
+    log.transactions()
+    log.answers(range(ROWS))
+    log.commit(ROWS)
+    held = client.get_map(PREDICTIONS).blocking()
+    for offset in range(ROWS):
+        held.put(f"t{offset}", json.dumps(answer(offset)))
+    options = {"with_map": True, "map_seconds": 0}
+    assert found(log, **options)[0] == ""
+    held.put("t4", json.dumps(answer(4, fraud_probability=0.5)))
+    letters, verdict = found(log, **options)
+    assert (letters, verdict.of("F").offenders) == ("F", ["transaction t4 has another value than the topic"])
+    held.delete("t4")
+    letters, verdict = found(log, **options)
+    assert (letters, verdict.of("F").violations) == ("F", 1)
+
+
+def test_what_retention_deleted_is_not_judged(log: Log):
+    log.transactions()
+    log.answers(range(ROWS))
+    log.commit(ROWS)
+    log.transactions()  # 21 to 40
+    log.answers(range(ROWS + 1, 2 * ROWS + 1))
+    log.commit(2 * ROWS + 1)
+    admin = AdminClient(client_config(log.settings.kafka))
+    for topic, offset in ((log.topics.transactions, 5), (log.topics.predictions, ROWS + 5)):
+        for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
+            future.result()
+    letters, verdict = found(log)
+    assert letters == ""
+    assert any("older than what retention left" in note for note in verdict.of("A").notes)
+
+
+def test_the_command(log: Log):
+    log.transactions()
+    log.answers(range(ROWS - 1))
+    log.commit(ROWS - 1)
+    run = CliRunner()
+    until(lambda: run.invoke(app, ["verify", "--no-map"]).exit_code == 0, 20, "exit code 0")
+    failed = run.invoke(app, ["verify", "--no-map", "--drained", "--json"])
+    assert failed.exit_code == 1
+    assert json.loads(failed.stdout)["checks"]["A"]["state"] == "violated"
+    get_settings.cache_clear()
+    missing = run.invoke(app, ["verify", "--no-map"], env={"FRAUDFLOW_KAFKA__TOPICS__PREDICTIONS": "NoSuchTopic"})
+    assert missing.exit_code == 2
+    assert "NoSuchTopic" in missing.stderr
+
+
+def test_marks_count_offsets_wherever_they_begin():
+    marks = Marks()
+    marks.add([3_000_000_005, 3_000_000_005, 3_000_000_001])
+    marks.add([2_999_999_990])
+    assert (marks.distinct, marks.stop) == (3, 3_000_000_006)
+    assert marks.window(3_000_000_000, 3_000_000_006).tolist() == [0, 1, 0, 0, 0, 2]
+    count, offsets = marks.repeated()
+    assert (count, offsets.tolist()) == (1, [3_000_000_005])

@@ -1,0 +1,198 @@
+"""Reading topics as a stranger would: read_committed, without joining the group that is looked at."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
+
+from infra.errors import TerminalError, TransientError
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions
+from infra.settings import KafkaSettings
+
+# Longer than the transaction of any producer here may stay open: until it ends, readers stand in front of it.
+STANDSTILL_SECONDS = 120.0
+PROGRESS_SECONDS = 2.0
+_BATCH = 10_000
+# `consume` comes back with a full batch or when this is over, whatever has arrived until then.
+_WAIT_SECONDS = 0.1
+_SHORT_WAIT_SECONDS = 0.02
+# What a broker says that has just started, or a topic that is just made; librdkafka does not ask again for these calls.
+_STARTING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+}
+
+Progress = Callable[[str], None]
+
+T = TypeVar("T")
+
+
+def _patiently(call: Callable[[], T], what: str) -> T:
+    """Ask again while the broker is only starting.
+
+    Raises:
+        TransientError: Kafka does not answer.
+        TerminalError: it refuses to.
+    """
+    deadline = time.monotonic() + 2 * REQUEST_TIMEOUT_SECONDS
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            if error.args[0].code() not in _STARTING or time.monotonic() > deadline:
+                raise explained(error, what) from error
+            time.sleep(0.1)
+
+
+class TopicReader:
+    """Reads one topic with partitions assigned by hand."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str):
+        """Connect.
+
+        Raises:
+            TerminalError: there is no such topic.
+        """
+        count = partitions(kafka).get(topic, 0)
+        if not count:
+            raise TerminalError(f"Kafka has no topic {topic}: is FRAUDFLOW_KAFKA__TOPICS__* right?")
+        self.topic = topic
+        self._at: dict[int, int] = {}
+        self._numbers = range(count)
+        self._admin = AdminClient(client_config(kafka))
+        self._consumer = Consumer(
+            client_config(kafka)
+            | {
+                "group.id": f"fraudflow-verify-{uuid.uuid4().hex}",  # never joined, nothing is committed
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "queued.max.messages.kbytes": 65_536,
+            }
+        )
+
+    def starts(self) -> dict[int, int]:
+        """The first offset that retention has left, by partition."""
+        return self._offsets(OffsetSpec.earliest())
+
+    def ends(self) -> dict[int, int]:
+        """The offset behind each partition's last record, committed or not."""
+        return self._offsets(OffsetSpec.latest())
+
+    def offsets_at(self, timestamp_ms: int) -> dict[int, int]:
+        """The first offset of each partition at or after a time; the end where there is none."""
+        ends = self.ends()
+        found = self._offsets(OffsetSpec.for_timestamp(timestamp_ms))
+        return {p: found[p] if found[p] >= 0 else end for p, end in ends.items()}
+
+    def read(self, starts: Mapping[int, int], ends: Mapping[int, int], progress: Progress) -> Iterator[list[Message]]:
+        """Every committed record from `starts` to `ends` at least, in batches; each batch may mix partitions.
+
+        The broker answers a commit or an abort before its markers are in every partition, so readers wait for
+        transactions that are still open.
+
+        Raises:
+            TransientError: nothing came for `STANDSTILL_SECONDS`.
+        """
+        self.seek({p: start for p, start in starts.items() if start < ends[p]})
+        total = sum(ends[p] - starts[p] for p in starts)
+        done, told = 0, time.monotonic()
+        for messages in self.until(ends):
+            done += len(messages)
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                progress(f"{self.topic}: {done:,} records read, of at most {total:,}")
+            yield messages
+        progress(f"{self.topic}: {done:,} records")
+
+    def seek(self, starts: Mapping[int, int]) -> None:
+        """Read from these offsets on; partitions not named are left out."""
+        self._at = dict(starts)
+        self._consumer.assign([TopicPartition(self.topic, p, start) for p, start in starts.items()])
+
+    def until(self, ends: Mapping[int, int]) -> Iterator[list[Message]]:
+        """The records up to these ends at least, from where the last reading stopped."""
+        moved = time.monotonic()
+        while any(at < ends[p] for p, at in self._at.items()):
+            messages = self._take(_WAIT_SECONDS)
+            if messages:
+                moved = time.monotonic()
+                yield messages
+            elif time.monotonic() - moved > STANDSTILL_SECONDS:
+                raise TransientError(
+                    f"{self.topic}: nothing comes for {STANDSTILL_SECONDS:.0f} s; is a transaction left open?"
+                )
+
+    def arrived(self) -> list[Message]:
+        """What is there to be read without waiting."""
+        return self._take(_SHORT_WAIT_SECONDS)
+
+    def _take(self, seconds: float) -> list[Message]:
+        messages = []
+        for message in self._consumer.consume(_BATCH, seconds):
+            error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
+            if error is None:
+                messages.append(message)
+                self._at[partition] = offset + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # Told once for each end. Behind the last record stand the markers of its transaction.
+                self._at[partition] = max(self._at.get(partition, 0), offset)
+            else:
+                raise explained(KafkaException(error), f"cannot read {self.topic}")
+        return messages
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+    def _offsets(self, spec: OffsetSpec | None) -> dict[int, int]:
+        ask: dict[TopicPartition, Any] = {TopicPartition(self.topic, p): spec for p in self._numbers}
+
+        def answer() -> dict[int, int]:
+            found = self._admin.list_offsets(
+                ask, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_TIMEOUT_SECONDS
+            )
+            return {asked.partition: future.result().offset for asked, future in found.items()}
+
+        return _patiently(answer, f"cannot read the offsets of {self.topic}")
+
+
+class GroupOffsets:
+    """The committed offsets of a group."""
+
+    def __init__(self, kafka: KafkaSettings, group_id: str):
+        self._topic = kafka.topics.transactions
+        self._numbers = range(partitions(kafka).get(self._topic, 0))
+        self._consumer = Consumer(
+            client_config(kafka)
+            | {
+                "group.id": group_id,
+                "enable.auto.commit": False,
+                # Makes the answer wait for a commit that is under way.
+                "isolation.level": "read_committed",
+            }
+        )
+
+    def committed(self) -> dict[int, int]:
+        """The offset to go on at, by partition; partitions without one are left out."""
+        ask = [TopicPartition(self._topic, p) for p in self._numbers]
+
+        def answer() -> list[TopicPartition]:
+            found = self._consumer.committed(ask, timeout=REQUEST_TIMEOUT_SECONDS)
+            failed = next((at.error for at in found if at.error), None)
+            if failed:
+                raise KafkaException(failed)
+            return found
+
+        found = _patiently(answer, "cannot read the group's offsets")
+        return {at.partition: at.offset for at in found if at.offset >= 0}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
