@@ -76,6 +76,9 @@ def start(local: LocalSettings, home: Path, *, previous: str | None, progress: C
             jars=class_path,
             options=[
                 f"-Xmx{local.kafka_heap}",
+                # The first compiler only. The second needs minutes of a core beside everything else, and until then a
+                # commit takes 40 ms; in throughput nothing was seen of it.
+                "-XX:TieredStopAtLevel=1",
                 "-Djava.awt.headless=true",
                 f"-Dlog4j2.configurationFile={_LOG_CONFIG}",
             ],
