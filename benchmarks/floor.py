@@ -93,7 +93,8 @@ def _consumer(settings: Settings) -> Consumer:
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 32_768,
             "queued.min.messages": 4 * settings.scoring.max_batch,
-            "fetch.wait.max.ms": 50,
+            "fetch.min.bytes": 20_000,
+            "fetch.wait.max.ms": 5,
             # Its default lets a full queue run dry: fetching pauses for a second.
             "fetch.queue.backoff.ms": 10,
         }

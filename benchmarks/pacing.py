@@ -72,7 +72,7 @@ def main() -> None:
         client_config(settings.kafka)
         | {
             "partitioner": "murmur2_random",
-            "linger.ms": 0,
+            "linger.ms": 1,
             "delivery.report.only.error": True,
             "queue.buffering.max.messages": 1_000_000,
         }
