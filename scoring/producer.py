@@ -27,7 +27,37 @@ class Aborted(Exception):
     """The transaction was not committed; the batch must be taken again."""
 
 
-class TransactionalProducer:
+class _Committer:
+    """Commits in a thread of its own, one batch at a time."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "commit")
+        self._commit: Future[int] | None = None
+
+    def settle(self) -> int:
+        """Wait for the end of the commit that `send` began; when it ended, by `time.perf_counter_ns()`.
+
+        Raises:
+            Aborted: take the batch again from the committed offsets.
+        """
+        commit, self._commit = self._commit, None
+        if commit is None:
+            return time.perf_counter_ns()
+        try:
+            return commit.result()
+        except KafkaException as error:
+            self._abort(error)
+            raise Aborted(str(error)) from error
+
+    def _abort(self, error: Exception) -> None:
+        """Undo what is left of a batch whose commit failed."""
+
+    def close(self) -> None:
+        """Let the commit that is under way end."""
+        self._thread.shutdown()
+
+
+class TransactionalProducer(_Committer):
     """Sends the results of a batch together with its input offsets.
 
     librdkafka has no second version of the transaction protocol (KIP-890): after a call whose end is not known,
@@ -37,6 +67,7 @@ class TransactionalProducer:
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, slot: str):
         """`slot` names this producer's place for good: its successor after a crash fences it at once."""
+        super().__init__()
         self._timeout = float(scoring.transaction_timeout_seconds)
         self._config: dict[str, Any] = (
             client_config(kafka)
@@ -54,8 +85,6 @@ class TransactionalProducer:
             }
         )
         self._producer: Producer | None = None
-        self._thread = ThreadPoolExecutor(1, "commit")
-        self._commit: Future[int] | None = None
 
     def send(self, outputs: "Iterable[Output]", book: list[TopicPartition], group_metadata: object) -> None:
         """Produce the outputs and begin to commit them with the offsets of their input; `settle` waits for the end.
@@ -77,21 +106,6 @@ class TransactionalProducer:
         producer.send_offsets_to_transaction(book, group_metadata, self._timeout)
         producer.commit_transaction(self._timeout)
         return time.perf_counter_ns()
-
-    def settle(self) -> int:
-        """Wait for the end of the commit that `send` began; when it ended, by `time.perf_counter_ns()`.
-
-        Raises:
-            Aborted: nothing of it is visible; take the batch again from the committed offsets.
-        """
-        commit, self._commit = self._commit, None
-        if commit is None:
-            return time.perf_counter_ns()
-        try:
-            return commit.result()
-        except KafkaException as error:
-            self._abort(error)
-            raise Aborted(str(error)) from error
 
     def recover(self) -> None:
         """End what a thrown-away producer left under way; the committed offsets are final after that.
@@ -126,11 +140,11 @@ class TransactionalProducer:
 
     def close(self) -> None:
         """Let go of the producer. An open transaction is left to be fenced or to time out."""
-        self._thread.shutdown()
+        super().close()
         self._producer = None
 
 
-class IdempotentProducer:
+class IdempotentProducer(_Committer):
     """Sends the results of a batch, and commits its offsets when they have arrived: at least once.
 
     Readers see a prediction as soon as it is written. What is between the two calls when something fails is sent again.
@@ -138,6 +152,7 @@ class IdempotentProducer:
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, commit: Callable[[list[TopicPartition]], None]):
         """`commit` commits offsets; it may raise `KafkaException`."""
+        super().__init__()
         self._timeout = float(scoring.transaction_timeout_seconds)
         self._commit_offsets = commit
         self._failure: KafkaError | None = None
@@ -152,8 +167,6 @@ class IdempotentProducer:
                 "on_delivery": self._on_failure,
             }
         )
-        self._thread = ThreadPoolExecutor(1, "commit")
-        self._commit: Future[int] | None = None
 
     def _on_failure(self, error: KafkaError, _: Message) -> None:
         self._failure = self._failure or error
@@ -181,26 +194,8 @@ class IdempotentProducer:
         self._commit_offsets(book)
         return time.perf_counter_ns()
 
-    def settle(self) -> int:
-        """Wait for the end of the commit that `send` began; when it ended, by `time.perf_counter_ns()`.
-
-        Raises:
-            Aborted: take the batch again from the committed offsets.
-        """
-        commit, self._commit = self._commit, None
-        if commit is None:
-            return time.perf_counter_ns()
-        try:
-            return commit.result()
-        except KafkaException as error:
-            raise Aborted(str(error)) from error
-
     def recover(self) -> None:
         """Nothing: without transactions, nothing that was left under way moves the committed offsets."""
-
-    def close(self) -> None:
-        """Let what is under way end."""
-        self._thread.shutdown()
 
 
 class Output:
