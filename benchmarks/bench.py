@@ -10,11 +10,11 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from benchmarks.guard import guarded
 from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
 from infra.kafka import client_config, delete_topics, ensure_topics, topic_names
 from infra.local import stack
+from infra.local.guard import guarded
 from infra.local.processes import MARKER
 from infra.local.registry import Registry
 from infra.settings import LocalSettings, Settings

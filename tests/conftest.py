@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 from infra.hazelcast import connect
 from infra.kafka import delete_topics, ensure_topics, topic_names
 from infra.local import stack
+from infra.local.guard import guarded
 from infra.settings import LocalSettings, Settings, Topics, get_settings
 
 PROJECT = Path(__file__).parents[1]
@@ -49,23 +48,6 @@ def running(home: Path, services: Collection[str], **changes: object) -> Iterato
     with guarded(home):
         stack.up(settings, services=services)
         yield stack.with_addresses(settings)
-
-
-@contextmanager
-def guarded(home: Path) -> Iterator[None]:
-    """End every process of the stack in `home` afterwards, also when this run is killed.
-
-    The guard has a session of its own: Ctrl-C, and a `timeout` around the run, signal the run's whole group.
-    """
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "tests.guard", str(home)], stdin=subprocess.PIPE, cwd=PROJECT, start_new_session=True
-    )
-    try:
-        yield
-    finally:
-        assert guard.stdin is not None
-        guard.stdin.close()
-        guard.wait(120)
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,9 @@ from collections.abc import Iterator
 import pytest
 
 from infra.local import stack
+from infra.local.guard import guarded
 from infra.settings import LocalSettings, Settings
-from tests.conftest import empty, guarded
+from tests.conftest import empty
 from tests.faults import results
 from tests.faults.arena import Arena, services
 

@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 
 from infra.local import stack
+from infra.local.guard import guarded
 from infra.settings import LocalSettings, Settings
-from tests.conftest import guarded
 from tests.faults.arena import KAFKA, Arena, Case, gone
 from tests.waiting import until
 

@@ -33,9 +33,10 @@ from infra.kafka import (
     topic_names,
 )
 from infra.local import jars, java, kafka_server, ports, processes
+from infra.local.guard import guarded
 from infra.projection import Projection
 from infra.settings import KafkaSettings, LocalSettings, Settings, Topics
-from tests.conftest import empty, guarded
+from tests.conftest import empty
 from tests.waiting import until
 
 pytestmark = pytest.mark.server

@@ -1,6 +1,6 @@
-"""Ends the benchmark's servers and processes when it is over, however that went: `python -m benchmarks.guard HOME`.
+"""Ends the servers and processes of a run when it is over, however that went: `python -m infra.local.guard HOME`.
 
-The benchmark holds the other end of standard input. A kill -9 of it closes that too.
+The run holds the other end of standard input. A kill -9 of it closes that too.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ def guarded(home: Path) -> Iterator[None]:
     """End every process of the stack in `home` afterwards, and whatever else carries its marker."""
     # A session of its own: Ctrl-C and a `timeout` signal the whole group.
     guard = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.guard", str(home)], stdin=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-m", "infra.local.guard", str(home)], stdin=subprocess.PIPE, start_new_session=True
     )
     try:
         yield
