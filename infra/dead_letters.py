@@ -11,16 +11,14 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, groupby
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import (
-    AdminClient,
-    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage] - documented there
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.errors import TransientError
 from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions
 from infra.settings import KafkaSettings
+from infra.topic_reader import TopicReader
 
 # Letters closed in one transaction.
 BATCH = 1_000
@@ -71,12 +69,16 @@ def open_letters(kafka: KafkaSettings) -> list[DeadLetter]:
     topic = kafka.topics.dead_letters
     if topic not in partitions(kafka):
         return []
-    for message in _read_to_end(kafka, topic):
-        key, value = message.key() or b"", message.value()
-        if value is None:
-            found.pop(key, None)
-        else:
-            found[key] = _parsed(key, value, message)
+    reader = TopicReader(kafka, topic)
+    try:
+        for message in chain.from_iterable(reader.read(reader.starts(), reader.ends(), lambda _: None)):
+            key, value = message.key() or b"", message.value()
+            if value is None:
+                found.pop(key, None)
+            else:
+                found[key] = _parsed(key, value, message)
+    finally:
+        reader.close()
     return sorted(found.values(), key=lambda letter: (letter.at, letter.partition, letter.offset))
 
 
@@ -97,35 +99,6 @@ def _parsed(key: bytes, value: bytes, message: Message) -> DeadLetter:
     )
 
 
-def _read_to_end(kafka: KafkaSettings, topic: str) -> Iterator[Message]:
-    """Every committed record, by partition; waits for transactions that are open now."""
-    admin = AdminClient(client_config(kafka))
-    try:
-        ask = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(partitions(kafka)[topic])}
-        answers = admin.list_offsets(
-            ask,  # type: ignore[arg-type] - `latest()` gives an OffsetSpec
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=REQUEST_TIMEOUT_SECONDS,
-        )
-        ends = {asked.partition: answer.result().offset for asked, answer in answers.items()}
-    except KafkaException as error:
-        raise explained(error, f"cannot read {topic}") from error
-    consumer = _consumer(kafka)
-    try:
-        consumer.assign([TopicPartition(topic, p, 0) for p, end in ends.items() if end])
-        open_ends = {p for p, end in ends.items() if end}
-        while open_ends:
-            for message in _polled(consumer, topic):
-                error = message.error()
-                partition, offset = message.partition() or 0, message.offset() or 0
-                if error is None:
-                    yield message
-                if (offset + (error is None)) >= ends[partition]:
-                    open_ends.discard(partition)
-    finally:
-        consumer.close()
-
-
 def originals(kafka: KafkaSettings, letters: Iterable[DeadLetter]) -> Iterator[Original]:
     """The originals of these letters that the input topic still has.
 
@@ -133,45 +106,43 @@ def originals(kafka: KafkaSettings, letters: Iterable[DeadLetter]) -> Iterator[O
         TransientError: Kafka does not answer.
     """
     consumer = _consumer(kafka)
-    at: TopicPartition | None = None
     try:
-        for letter in sorted(letters, key=lambda each: (each.topic, each.partition, each.offset)):
-            here = TopicPartition(letter.topic, letter.partition, letter.offset)
-            low, high = consumer.get_watermark_offsets(here, timeout=REQUEST_TIMEOUT_SECONDS)
-            if not low <= letter.offset < high:
-                continue
-            near = at is not None and (at.topic, at.partition) == (here.topic, here.partition)
-            if at is None or not near or letter.offset - at.offset > _NEAR:
-                consumer.assign([here])
-            message = _message_at(consumer, letter)
-            at = here
-            value = message.value() if message else None
-            if message is not None and hashlib.sha256(value or b"").hexdigest() == letter.sha256:
-                yield Original(letter, message.key(), value or b"")
+        for (topic, partition), those in groupby(sorted(letters, key=_place), key=lambda each: _place(each)[:2]):
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_SECONDS
+            )
+            at: int | None = None
+            for letter in those:
+                if not low <= letter.offset < high:
+                    continue
+                if at is None or letter.offset - at > _NEAR:
+                    consumer.assign([TopicPartition(topic, partition, letter.offset)])
+                at = letter.offset
+                message = _message_at(consumer, letter)
+                value = message.value() if message else None
+                if message is not None and hashlib.sha256(value or b"").hexdigest() == letter.sha256:
+                    yield Original(letter, message.key(), value or b"")
     except KafkaException as error:
         raise explained(error, "cannot read the originals") from error
     finally:
         consumer.close()
 
 
+def _place(letter: DeadLetter) -> tuple[str, int, int]:
+    return letter.topic, letter.partition, letter.offset
+
+
 def _message_at(consumer: Consumer, letter: DeadLetter) -> Message | None:
     """The record at the letter's offset; None where a compacted or aborted one has left a hole."""
     while True:
-        for message in _polled(consumer, letter.topic, 1):
-            if (message.offset() or 0) >= letter.offset:
-                return message if message.error() is None and message.offset() == letter.offset else None
-
-
-def _polled(consumer: Consumer, topic: str, count: int = 1_000) -> list[Message]:
-    first = consumer.poll(REQUEST_TIMEOUT_SECONDS)
-    if first is None:
-        raise TransientError(f"Kafka delivers nothing of {topic}")
-    messages = [first, *(consumer.consume(count - 1, 0) if count > 1 else [])]
-    for message in messages:
+        message = consumer.poll(REQUEST_TIMEOUT_SECONDS)
+        if message is None:
+            raise TransientError(f"Kafka delivers nothing of {letter.topic}")
         error = message.error()
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
-            raise explained(KafkaException(error), f"cannot read {topic}")
-    return messages
+            raise KafkaException(error)
+        if (message.offset() or 0) >= letter.offset:
+            return message if error is None and message.offset() == letter.offset else None
 
 
 def _consumer(kafka: KafkaSettings) -> Consumer:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from infra.errors import TransientError
 from infra.hazelcast import PREDICTIONS
 from infra.settings import ProjectionSettings
+from infra.topic_reader import Progress
 from verify.baseline import find_pairs
 from verify.outputs import Outputs, digests, shown
-from verify.reader import Progress
 from verify.verdict import Check
 
 # Hazelcast keeps the bound by partition, and these are not all equally full: it begins to push out early.

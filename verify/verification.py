@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from infra.errors import TransientError
 from infra.hazelcast import connect
 from infra.settings import Settings
+from infra.topic_reader import GroupOffsets, Progress, TopicReader
 from verify.baseline import Baseline
 from verify.marks import Marks
 from verify.outputs import Outputs
 from verify.projected import check_map
-from verify.reader import GroupOffsets, Progress, TopicReader
 from verify.verdict import Check, Verdict
 
 

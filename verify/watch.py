@@ -14,8 +14,8 @@ from confluent_kafka import Message
 
 from infra.errors import TransientError
 from infra.settings import Settings
+from infra.topic_reader import GroupOffsets, Progress, TopicReader
 from verify.outputs import NOT_READABLE, DeadLetterRecord, PredictionRecord, decode_dead_letter, decode_prediction
-from verify.reader import GroupOffsets, Progress, TopicReader
 from verify.verdict import Check
 
 

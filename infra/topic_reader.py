@@ -68,7 +68,7 @@ class TopicReader:
         self._consumer = Consumer(
             client_config(kafka)
             | {
-                "group.id": f"fraudflow-verify-{uuid.uuid4().hex}",  # never joined, nothing is committed
+                "group.id": f"fraudflow-reader-{uuid.uuid4().hex}",  # never joined, nothing is committed
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "enable.auto.commit": False,
