@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 # A batch with its commit takes well below a second, an idle look at Kafka 0.2 s.
 STUCK_SECONDS = 5.0
-# How often the broker is asked; with its timeout, what is known of it is never older than 5 s.
+# How often the broker is asked.
 ASK_SECONDS = 2.0
 _PREFIX = "fraudflow_scorer_"
 
@@ -42,11 +42,13 @@ class Health:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="health", daemon=True)
         self._lag: int | None = None
-        self._trouble: str | None = None
+        self._answered_at = time.monotonic()
+        self._error = ""
 
     def watch(self, loop: ScoringLoop, scorer: Scorer) -> None:
         """From now on, ask this loop."""
         self.scoring = loop, scorer
+        self._answered_at = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -59,17 +61,21 @@ class Health:
         while not self._stop.wait(ASK_SECONDS):
             try:
                 self._lag = loop.lag()
-                self._trouble = None
+                self._answered_at, self._error = time.monotonic(), ""
             except (KafkaException, RuntimeError) as error:  # RuntimeError: the consumer is closed, the scorer ends
-                self._trouble = f"Kafka does not answer: {error}"
+                self._error = f": {error}"
 
     def report(self) -> dict[str, Any]:
         """The body of `/health`: `ok` is whether transactions would be scored now, and `state` says why not."""
         if self.scoring is None:
             return {"ok": False, "state": self._state()}
         loop, scorer = self.scoring
-        still = time.monotonic() - loop.moved_at
-        trouble = f"no step ended well for {still:.0f} s" if still > STUCK_SECONDS else self._trouble
+        still, silent = time.monotonic() - loop.moved_at, time.monotonic() - self._answered_at
+        trouble = None
+        if still > STUCK_SECONDS:
+            trouble = f"no step ended well for {still:.0f} s"
+        elif silent > STUCK_SECONDS:  # and not only after an error: the question itself can hang
+            trouble = f"Kafka does not answer for {silent:.0f} s{self._error}"
         return {
             "ok": trouble is None,
             "state": trouble or "scoring",
