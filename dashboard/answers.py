@@ -1,9 +1,9 @@
 """Answers of the cluster, shared by everybody who looks, and renewed behind their backs.
 
-A picture of a million predictions costs the cluster a second or two, and twenty people look at the same one. So
-each question is asked once, its answer is shown to all at once, and while it is shown the next one is fetched. How
-often depends on what it costs: the dashboard never keeps the cluster busy for more than a small part of the time,
-because the same cores score transactions.
+Twenty people look at the same pictures, and some of these cost the cluster seconds of the cores that score
+transactions. So each question is asked once, its answer is shown to all at once, and while it is shown the next one is
+fetched: a cheap one every few seconds, a costly one every few minutes. Those that every newcomer asks are known before
+the first one comes.
 """
 
 import logging
@@ -22,14 +22,20 @@ from infra.errors import FraudflowError
 
 logger = logging.getLogger(__name__)
 
-# A question that took one second is asked again after ten at the earliest.
-REST = 9.0
-# Questions that run at once. More would only wait for each other on the members' cores.
-_WORKERS = 2
+# A question that took s seconds rests for 100 s^2: one of 0.2 s for 4 s, one of 1 s for 100 s. The cluster is then
+# busy with it for 1 / (100 s) of the time: the longer it is busy at a time, the more seldom.
+_REST_FACTOR = 100.0
+_LONGEST_REST = 600.0
+# The first answer also pays for planning the query and for compiling the code that runs it, so it says little.
+_REST_AFTER_FIRST = 5.0
+# Questions that run at once. More would only wait for each other on the members' cores; and a costly one must not
+# keep a cheap one waiting.
+_CHEAP_WORKERS, _HEAVY_WORKERS = 2, 1
 _REMEMBERED = 400
 # Nobody has looked for so long: the one who does would rather wait a moment than see it.
 _OLD_SECONDS = 60.0
 _AGAIN_AFTER_ERROR_SECONDS = 2.0
+_KEEP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Question:
 
     statement: str
     parameters: tuple[Any, ...] = ()
+    heavy: bool = False
+    """Whether the cluster has to look at every row."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,6 @@ class Answer:
     error: str | None
     """Why the newest attempt failed; the frame is then an older one."""
     pending: bool
-    seconds: float
-    """What the newest answer took."""
 
 
 @dataclass
@@ -59,7 +65,9 @@ class _Entry:
     frame: pl.DataFrame | None = None
     as_of: datetime | None = None
     asked: float = 0.0
-    seconds: float = 0.0
+    seconds: float | None = None
+    """What the newest answer took."""
+    rest: float = 0.0
     error: str | None = None
     running: "Future[None] | None" = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -70,7 +78,8 @@ class Answers:
 
     def __init__(self, cluster: Cluster):
         self._cluster = cluster
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answers")
+        self._cheap = ThreadPoolExecutor(_CHEAP_WORKERS, thread_name_prefix="answers")
+        self._heavy = ThreadPoolExecutor(_HEAVY_WORKERS, thread_name_prefix="heavy-answers")
         self._entries: OrderedDict[Question, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -79,7 +88,7 @@ class Answers:
 
         Args:
             questions: asked at the same time.
-            fresh_seconds: age up to which an answer is not renewed; costly ones are left alone for longer.
+            fresh_seconds: age up to which an answer is not renewed; those that cost more are left alone for longer.
             wait_seconds: how long to wait for questions that have no answer yet, or a very old one.
         """
         entries = [self._entry(question) for question in questions]
@@ -87,7 +96,17 @@ class Answers:
         unknown = [r for r, e in zip(running, entries, strict=True) if r is not None and _too_old(e)]
         if unknown:
             wait(unknown, wait_seconds)
-        return [Answer(e.frame, e.as_of, e.error, _runs(e), e.seconds) for e in entries]
+        return [Answer(e.frame, e.as_of, e.error, _runs(e)) for e in entries]
+
+    def keep(self, questions: list[Question]) -> None:
+        """Ask these from now on whether or not somebody looks, so that they are answered before somebody does."""
+
+        def work() -> None:
+            while True:
+                self.ask(*questions, wait_seconds=0)
+                time.sleep(_KEEP_SECONDS)
+
+        threading.Thread(target=work, name="answers-keep", daemon=True).start()
 
     def _entry(self, question: Question) -> _Entry:
         with self._lock:
@@ -101,10 +120,10 @@ class Answers:
         with entry.lock:
             if _runs(entry):
                 return entry.running
-            rest = _AGAIN_AFTER_ERROR_SECONDS if entry.error else max(fresh_seconds, REST * entry.seconds)
-            if entry.asked and time.monotonic() - entry.asked < rest:
+            if entry.asked and time.monotonic() - entry.asked < max(entry.rest, 0 if entry.error else fresh_seconds):
                 return None
-            entry.running = self._pool.submit(self._fetch, question, entry)
+            pool = self._heavy if question.heavy else self._cheap
+            entry.running = pool.submit(self._fetch, question, entry)
             return entry.running
 
     def _fetch(self, question: Question, entry: _Entry) -> None:
@@ -112,18 +131,21 @@ class Answers:
         try:
             frame = self._cluster.query(question.statement, *question.parameters)
         except FraudflowError as error:
-            entry.error = str(error)
+            entry.error, entry.rest = str(error), _AGAIN_AFTER_ERROR_SECONDS
         except Exception:  # anything else must reach the log and the page, not vanish in a pool
             logger.exception("a question failed: %s", question.statement)
-            entry.error = "the dashboard made a mistake; its log says more"
+            entry.error, entry.rest = "the dashboard made a mistake; its log says more", _AGAIN_AFTER_ERROR_SECONDS
         else:
-            entry.frame, entry.as_of, entry.error = frame, datetime.now(UTC), None
-            entry.seconds = time.monotonic() - began
+            took, before = time.monotonic() - began, entry.seconds
+            entry.frame, entry.as_of, entry.error, entry.seconds = frame, datetime.now(UTC), None, took
+            entry.rest = min(_REST_FACTOR * min(took, before or took) ** 2, _LONGEST_REST)
+            if before is None:
+                entry.rest = min(entry.rest, _REST_AFTER_FIRST)
         entry.asked = time.monotonic()
 
 
 def _too_old(entry: _Entry) -> bool:
-    return entry.frame is None or time.monotonic() - entry.asked > _OLD_SECONDS
+    return entry.frame is None or time.monotonic() - entry.asked > entry.rest + _OLD_SECONDS
 
 
 def _runs(entry: _Entry) -> bool:

@@ -8,6 +8,7 @@ import polars as pl
 
 from dashboard import show
 from dashboard.outline import LATITUDE, LONGITUDE
+from dashboard.queries import BANDS
 
 SUSPECT, USUAL, HOME, ACCENT = "#D55E00", "#6B8CAE", "#009E73", "#0072B2"
 _FAINT = "rgba(128,140,155,0.25)"
@@ -84,7 +85,7 @@ def ranking(frame: pl.DataFrame, currency: str) -> go.Figure:
             orientation="h",
             marker={"color": SUSPECT},
             text=[
-                f"{show.money(a, currency)} · {show.count(s)} · {show.share(s, n)}"
+                " · ".join([show.money(a, currency), show.count(s), *([show.share(s, n)] if n else [])])
                 for a, s, n in frame.select("suspected_amount", "suspected", "transactions").iter_rows()
             ],
             textposition="auto",
@@ -159,16 +160,15 @@ def days(frame: pl.DataFrame, currency: str) -> go.Figure:
     )  # fmt: skip
 
 
-def amounts(frame: pl.DataFrame, currency: str) -> go.Figure:
-    """The share of each amount band among the suspected and among all others.
+def amounts(frame: pl.DataFrame) -> go.Figure:
+    """The share of each amount band among the suspected and among all transactions.
 
     Args:
-        frame: `label`, `suspected_share`, `other_share`, in order.
-        currency: not drawn; the labels have it.
+        frame: `label`, `suspected_share`, `all_share`, in order.
     """
     figure = go.Figure()
     for column, name, colour, pattern in (
-        ("other_share", "Others", USUAL, ""),
+        ("all_share", "All", USUAL, ""),
         ("suspected_share", "Suspected", SUSPECT, "/"),
     ):
         figure.add_bar(
@@ -282,14 +282,14 @@ def calibration(frame: pl.DataFrame) -> go.Figure:
 
 
 def quality(frame: pl.DataFrame) -> go.Figure:
-    """Precision and recall per day.
+    """Precision and recall over time.
 
     Args:
-        frame: `day`, `precision`, `recall`, `alerts`, in order.
+        frame: `period`, `precision`, `recall`, `alerts`, in order.
     """
     figure = go.Figure()
     figure.add_bar(
-        x=frame["day"].to_list(), y=frame["alerts"].to_list(), name="Alerts", yaxis="y2",
+        x=frame["period"].to_list(), y=frame["alerts"].to_list(), name="Alerts", yaxis="y2",
         marker={"color": _FAINT}, hovertemplate="%{y:,} alerts<extra></extra>",
     )  # fmt: skip
     for column, name, colour, dash in (
@@ -297,13 +297,33 @@ def quality(frame: pl.DataFrame) -> go.Figure:
         ("recall", "Recall", SUSPECT, "dot"),
     ):
         figure.add_scatter(
-            x=frame["day"].to_list(), y=frame[column].to_list(), name=name, mode="lines+markers",
+            x=frame["period"].to_list(), y=frame[column].to_list(), name=name, mode="lines+markers",
             line={"color": colour, "width": 2, "dash": dash}, hovertemplate=name + " %{y:.0%}<extra></extra>",
         )  # fmt: skip
     return layout(
         figure, 300, hovermode="x unified",
         yaxis={"tickformat": ".0%", "range": [0, 1.05], "title": None},
-        yaxis2={"overlaying": "y", "side": "right", "showgrid": False, "title": "Alerts", "rangemode": "tozero"},
+        yaxis2={"overlaying": "y", "side": "right", "showgrid": False, "title": "Alerts", "rangemode": "tozero",
+                "tickformat": ",d", "tickmode": "sync"},
+    )  # fmt: skip
+
+
+def drift(frame: pl.DataFrame) -> go.Figure:
+    """Shares of the score bands, before and in the newest days; logarithmic, because nearly all are in the lowest.
+
+    Args:
+        frame: `band`, `before`, `newest`.
+    """
+    figure = go.Figure()
+    for column, name, colour, pattern in (("before", "Before", USUAL, ""), ("newest", "Newest days", ACCENT, "/")):
+        figure.add_bar(
+            x=[(band + 0.5) / BANDS for band in frame["band"]], y=frame[column].to_list(), name=name,
+            marker={"color": colour, "pattern": {"shape": pattern}},
+            hovertemplate=name + ": %{y:.2%}<extra></extra>",
+        )  # fmt: skip
+    return layout(
+        figure, 260, hovermode="x unified", xaxis={"title": "Score", "range": [0, 1.02], "tickformat": ".1f"},
+        yaxis={"type": "log", "tickformat": ".2%", "dtick": 1},
     )  # fmt: skip
 
 

@@ -99,13 +99,19 @@ class Desk:
         """
         self._cluster.on_map(CLAIMS, lambda claims: claims.remove_if_same(number, who))
 
+    def closed(self) -> list[str]:
+        """The transactions that are judged, or whose customer still has time to answer."""
+        oldest = (datetime.now(UTC) - timedelta(hours=self._settings.dashboard.link_hours)).isoformat()
+        return [
+            number
+            for number, label in self._stream.labels().items()
+            if label.get("verdict") != ASKED or str(label.get("at")) >= oldest
+        ]
+
     def open_cases(self, suspects: pl.DataFrame) -> pl.DataFrame:
-        """The suspected transactions that nobody has spoken about, the largest amount at risk first."""
-        spoken = self._stream.labels().keys()
-        return (
-            suspects.filter(~pl.col("transaction_number").is_in(list(spoken)))
-            .with_columns(at_risk=pl.col("amount") * pl.col("fraud_probability"))
-            .sort("at_risk", "transaction_number", descending=[True, False])
+        """Those of the suspected transactions that are not closed, the largest amount at risk first."""
+        return suspects.filter(~pl.col("transaction_number").is_in(self.closed())).sort(
+            "at_risk", "transaction_number", descending=[True, False]
         )
 
     def prediction(self, number: str) -> dict[str, Any] | None:

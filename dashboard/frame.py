@@ -54,12 +54,12 @@ def freshness(answers: Iterable[Answer], zone: str) -> None:
         st.caption(f"Counted in the cluster {show.ago(min(moments))}, {show.clock(min(moments), zone)}")
 
 
-def nothing_yet(answer: Answer) -> bool:
-    """Whether there is no answer; says why in its place."""
+def nothing_yet(answer: Answer, empty: str = "Nothing here yet: no predictions match.") -> bool:
+    """Whether there is no answer, or an `empty` one; says so in its place."""
     if answer.frame is not None and answer.frame.height:
         return False
     if answer.frame is not None:
-        st.info("Nothing here yet: no predictions match.", icon=":material/inbox:")
+        st.info(empty, icon=":material/inbox:")
     elif answer.error:
         st.info("No answer from Hazelcast yet.", icon=":material/cloud_off:")
     else:

@@ -8,7 +8,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 
-from dashboard import queries
+from dashboard import queries, tally
 from dashboard.services import Services
 
 logger = logging.getLogger(__name__)
@@ -37,17 +37,21 @@ class Collector:
             ):
                 if value is not None:
                     yield GaugeMetricFamily(f"fraudflow_{name}", text, value=value)
-        (answer,) = self._shared.answers.ask(queries.totals(), fresh_seconds=15, wait_seconds=0)
-        if answer.frame is not None:
-            lowest = queries.at_or_above(self._shared.settings.scoring.alert_threshold)
-            suspected = answer.frame.filter(answer.frame["band"] >= lowest)
-            for part, text, bands in (
-                ("", "Predictions in Hazelcast", answer.frame),
-                ("suspected_", "Predictions at or above the alert threshold", suspected),
-            ):
-                number, amount = f"fraudflow_projected_{part}transactions", f"fraudflow_projected_{part}amount"
-                yield GaugeMetricFamily(number, text, value=float(bands["transactions"].sum()))
-                yield GaugeMetricFamily(amount, f"{text}: their amount", value=float(bands["total"].sum()))
+        nothing = queries.Filters()
+        every, bands = self._shared.answers.ask(
+            queries.everything(nothing), queries.suspected(nothing), fresh_seconds=15, wait_seconds=0
+        )
+        for part, text, (number, amount) in (
+            ("", "Predictions in Hazelcast", tally.total(every.frame)),
+            (
+                "suspected_",
+                "Predictions at or above the alert threshold",
+                tally.above(bands.frame, self._shared.settings.scoring.alert_threshold),
+            ),
+        ):
+            if number is not None and amount is not None:
+                yield GaugeMetricFamily(f"fraudflow_projected_{part}transactions", text, value=number)
+                yield GaugeMetricFamily(f"fraudflow_projected_{part}amount", f"{text}: their amount", value=amount)
 
 
 def _timestamp(moment: datetime | None) -> float | None:

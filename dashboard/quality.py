@@ -1,13 +1,21 @@
 """How good the scores were, by what turned out to be true."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
 
 from dashboard.queries import BANDS, at_or_above
 
-# Columns of counts by band of score: what `queries.truth` gives, and `from_labels` makes of labels.
+# More days than that are drawn as weeks: a day has too few alerts for a share that says anything.
+_DAYS_DRAWN = 21
+# So many of the newest days are compared with those before, of which there must be as many at least.
+_NEWEST_DAYS = 7
+
+# Columns of counts by band of score: what `together` gives, and `from_labels` makes of labels.
 SCHEMA = {
     "model_version": pl.String,
     "day": pl.String,
@@ -16,6 +24,27 @@ SCHEMA = {
     "transactions": pl.Int64,
     "probability": pl.Float64,
 }
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The scores of the newest days against those of the days before."""
+
+    psi: float
+    """Population stability index: the sum of (new - old) * ln(new / old) over the shares of the score bands."""
+    since: str
+    days_before: int
+    bands: pl.DataFrame
+    """`band`, `before` and `newest`: shares of the transactions, that sum to 1."""
+
+
+def together(above: pl.DataFrame | None, below: pl.DataFrame | None) -> pl.DataFrame | None:
+    """The counts of `queries.truth_above` and `truth_below`; None without both."""
+    if above is None or below is None:
+        return None
+    return pl.concat(
+        [frame.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()) for frame in (above, below)]
+    )
 
 
 def from_labels(labels: Iterable[dict[str, Any]]) -> pl.DataFrame:
@@ -56,6 +85,39 @@ def by(counts: pl.DataFrame, threshold: float, key: str) -> pl.DataFrame:
         )
         .sort(key)
     )
+
+
+def periods(counts: pl.DataFrame) -> tuple[str, pl.DataFrame]:
+    """With a column `period`: the day, or the first day of the week if there are many days. Returns which."""
+    day = pl.col("day").str.to_date(strict=False)
+    if counts["day"].n_unique() <= _DAYS_DRAWN:
+        return "day", counts.with_columns(period=day)
+    return "week", counts.with_columns(period=day.dt.truncate("1w"))
+
+
+def drift(counts: pl.DataFrame) -> Drift | None:
+    """The newest days against those before; None if there are too few."""
+    days = counts.select(pl.col("day").str.to_date(strict=False)).drop_nulls().to_series().unique().sort()
+    if not len(days):
+        return None
+    newest = days[-1]
+    assert isinstance(newest, date)  # noqa: S101 - tells the type checker
+    since = newest - timedelta(days=_NEWEST_DAYS - 1)
+    before = int((days < since).sum())
+    if before < _NEWEST_DAYS:
+        return None
+    is_new = pl.col("day") >= since.isoformat()
+    bands = (
+        counts.group_by(pl.col("band").clip(0, BANDS - 1))
+        .agg(before=pl.col("transactions").filter(~is_new).sum(), newest=pl.col("transactions").filter(is_new).sum())
+        .sort("band")
+    )
+    # Half a transaction in an empty band: the index has no value for a share of zero.
+    shares = {
+        name: (bands[name].cast(pl.Float64).clip(0.5) / max(bands[name].sum(), 1)) for name in ("before", "newest")
+    }
+    psi = sum((new - old) * math.log(new / old) for old, new in zip(shares["before"], shares["newest"], strict=True))
+    return Drift(psi, since.isoformat(), before, bands.with_columns(**shares))
 
 
 def calibration(counts: pl.DataFrame, least: int = 20) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from dashboard import queries
 from dashboard.answers import Answers
 from dashboard.cluster import Cluster
 from dashboard.desk import Desk
@@ -14,7 +15,7 @@ from infra.settings import Settings, get_settings
 
 @dataclass(frozen=True, eq=False)
 class Services:
-    """Made once, at the first visit."""
+    """Made once for the process."""
 
     settings: Settings
     cluster: Cluster
@@ -30,10 +31,12 @@ def services() -> Services:
     settings = get_settings()
     cluster = Cluster(settings.hazelcast, settings.dashboard.query_seconds)
     stream = Stream(settings)
+    answers = Answers(cluster)
+    answers.keep(queries.defaults())
     return Services(
         settings,
         cluster,
-        Answers(cluster),
+        answers,
         stream,
         Desk(settings, cluster, stream),
         Playground(cluster, settings.dashboard.playground_rows),

@@ -1,31 +1,58 @@
 """Sums over score bands: what is suspected at a threshold, without a new question."""
 
+from dataclasses import replace
+
 import polars as pl
 
-from dashboard.queries import at_or_above
+from dashboard.queries import CUBE, Filters, at_or_above
 
 Sums = tuple[int | None, float | None]
 """Number of transactions and their amount; None where nothing is known."""
 
 
-def sums(bands: pl.DataFrame | None, threshold: float) -> tuple[Sums, Sums]:
-    """Of all, and of those at or above the threshold."""
-    if bands is None:
-        return (None, None), (None, None)
-    suspected = bands.filter(pl.col("band") >= at_or_above(threshold))
-    return _sums(bands), _sums(suspected)
+def total(counts: pl.DataFrame | None) -> Sums:
+    """Of all rows."""
+    if counts is None:
+        return None, None
+    return int(counts["transactions"].sum()), float(counts["total"].sum())
 
 
-def _sums(bands: pl.DataFrame) -> Sums:
-    return int(bands["transactions"].sum()), float(bands["total"].sum())
+def above(bands: pl.DataFrame | None, threshold: float) -> Sums:
+    """Of the score bands at or above the threshold."""
+    return total(None if bands is None else bands.filter(pl.col("band") >= at_or_above(threshold)))
 
 
-def by(bands: pl.DataFrame, threshold: float, *keys: str) -> pl.DataFrame:
-    """Per key: `transactions`, `amount`, `suspected` and `suspected_amount`."""
-    suspect = pl.col("band") >= at_or_above(threshold)
-    return bands.group_by(keys).agg(
-        pl.col("transactions").sum(),
-        amount=pl.col("total").sum(),
-        suspected=pl.col("transactions").filter(suspect).sum(),
-        suspected_amount=pl.col("total").filter(suspect).sum(),
+def within(cube: pl.DataFrame, filters: Filters) -> pl.DataFrame:
+    """The rows of `queries.cube` that pass the filters on its own dimensions."""
+    chosen = {name: getattr(filters, name) for name in CUBE}
+    for name, values in chosen.items():
+        if values:
+            cube = cube.filter(pl.col(name).is_in(list(values)))
+    return cube
+
+
+def covers(filters: Filters) -> bool:
+    """Whether the unfiltered cube answers these filters."""
+    return replace(filters, **dict.fromkeys(CUBE, ())) == Filters()
+
+
+def by(bands: pl.DataFrame, threshold: float, *keys: str, of: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Per key: `suspected` and `suspected_amount`, and of all `transactions` and `amount`.
+
+    Args:
+        bands: suspected transactions per key and score band.
+        threshold: from which score on.
+        keys: columns of both frames.
+        of: all transactions per key, if they are known; without it their columns are null.
+    """
+    rows = (
+        bands.filter(pl.col("band") >= at_or_above(threshold))
+        .group_by(keys)
+        .agg(suspected=pl.col("transactions").sum(), suspected_amount=pl.col("total").sum())
+    )
+    if of is None:
+        return rows.with_columns(transactions=pl.lit(None, pl.Int64), amount=pl.lit(None, pl.Float64))
+    every = of.group_by(keys).agg(transactions=pl.col("transactions").sum(), amount=pl.col("total").sum())
+    return every.join(rows, on=list(keys), how="full", coalesce=True).with_columns(
+        pl.col("suspected").fill_null(0), pl.col("suspected_amount").fill_null(0.0)
     )

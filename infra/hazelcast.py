@@ -9,6 +9,10 @@ from infra.settings import HazelcastSettings
 
 CUSTOMERS, MERCHANTS, MANIFEST = "customerMap", "merchantMap", "featureManifest"
 PREDICTIONS, CARD_ACTIVITY, SNAPSHOTS = "predictionResult", "cardActivity", "featureSnapshot"
+# The predictions again, in columns and without card numbers: what people ask SQL about.
+PREDICTION_VIEW = "predictionView"
+# What the projection fills.
+PROJECTED = (PREDICTIONS, PREDICTION_VIEW, CARD_ACTIVITY)
 
 
 def connect(settings: HazelcastSettings, timeout_seconds: float | None = None) -> HazelcastClient:

@@ -15,16 +15,16 @@ from hazelcast.errors import HazelcastError
 from hazelcast.sql import HazelcastSqlError
 
 from infra.errors import TerminalError, TransientError
-from infra.hazelcast import CARD_ACTIVITY, PREDICTIONS
+from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS, PROJECTED
 from infra.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
 
-_TOPIC_MAPPING = "predictions_topic"
+_TOPIC_MAPPING, _FLAT_MAPPING = "predictions_topic", "predictions_topic_flat"
 # Java's names of what a broker, or a client of it, does not put up with.
 _REFUSALS = ("AuthenticationException", "AuthorizationException", "SSLHandshakeException", "KafkaException: Failed to")
 _REFUSAL_SECONDS = 10.0
-_JOBS = ("predictions_to_map", "predictions_to_card_activity")
+_JOBS = ("predictions_to_map", "predictions_to_card_activity", "predictions_to_view")
 
 # What existing readers of predictionResult know, and what was added; name and SQL type.
 PREDICTION_COLUMNS = {
@@ -59,6 +59,10 @@ PREDICTION_COLUMNS = {
     "transaction_processing_total_time": "BIGINT",
 }
 
+# Card numbers are whole where masking is off: what people write SQL over has none.
+VIEW_COLUMNS = {name: kind for name, kind in PREDICTION_COLUMNS.items() if name != "credit_card_number"}
+_CARD_INDEX = "predictionView_card"
+
 
 class Projection:
     """The mappings and jobs on one cluster."""
@@ -74,14 +78,18 @@ class Projection:
             TerminalError: the brokers refuse the members' login, or they the brokers' certificate.
             TransientError: the cluster does not answer.
         """
-        columns = ", ".join(f'"{name}" {kind}' for name, kind in PREDICTION_COLUMNS.items())
         missing = [job for job in _JOBS if job not in self.jobs()]
         if not missing:
             return []
         self._execute(
             f'CREATE OR REPLACE EXTERNAL MAPPING "{_TOPIC_MAPPING}" '
             f'EXTERNAL NAME "{self._settings.kafka.topics.predictions}" (__key VARCHAR, this JSON) '
-            f"TYPE Kafka OPTIONS ({_options(self._kafka_options())})"
+            f"TYPE Kafka OPTIONS ({_options(self._kafka_options('json'))})"
+        )
+        self._execute(
+            f'CREATE OR REPLACE EXTERNAL MAPPING "{_FLAT_MAPPING}" '
+            f'EXTERNAL NAME "{self._settings.kafka.topics.predictions}" (__key VARCHAR, {_typed(VIEW_COLUMNS)}) '
+            f"TYPE Kafka OPTIONS ({_options(self._kafka_options('json-flat'))})"
         )
         self._execute(
             f'CREATE OR REPLACE EXTERNAL MAPPING "{PREDICTIONS}_raw" EXTERNAL NAME "{PREDICTIONS}" '
@@ -92,9 +100,15 @@ class Projection:
             "(__key VARCHAR, this JSON) TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json')"
         )
         self._execute(
-            f'CREATE OR REPLACE EXTERNAL MAPPING "{PREDICTIONS}" (__key VARCHAR, {columns}) TYPE IMap '
-            "OPTIONS ('keyFormat'='varchar', 'valueFormat'='json-flat')"
+            f'CREATE OR REPLACE EXTERNAL MAPPING "{PREDICTIONS}" (__key VARCHAR, {_typed(PREDICTION_COLUMNS)}) '
+            "TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json-flat')"
         )
+        self._execute(
+            f'CREATE OR REPLACE EXTERNAL MAPPING "{PREDICTION_VIEW}" (__key VARCHAR, {_typed(VIEW_COLUMNS)}) '
+            f"TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='compact', "
+            f"'valueCompactTypeName'='{PREDICTION_VIEW}')"
+        )
+        self._execute(f'CREATE INDEX IF NOT EXISTS "{_CARD_INDEX}" ON "{PREDICTION_VIEW}" (card_token) TYPE HASH')
         statements = {
             _JOBS[0]: f'SINK INTO "{PREDICTIONS}_raw" SELECT __key, this FROM "{_TOPIC_MAPPING}"',
             _JOBS[1]: (
@@ -104,6 +118,10 @@ class Projection:
                     for name, returning in _CARD_ACTIVITY_FIELDS.items()
                 )
                 + f') FROM "{_TOPIC_MAPPING}"'
+            ),
+            _JOBS[2]: (
+                f'SINK INTO "{PREDICTION_VIEW}" (__key, {_names(VIEW_COLUMNS)}) '
+                f'SELECT __key, {_names(VIEW_COLUMNS)} FROM "{_FLAT_MAPPING}"'
             ),
         }
         try:
@@ -116,8 +134,9 @@ class Projection:
                 )
                 logger.info("created job %s", job)
         finally:
-            # The jobs have what they need of it, and anyone who can send SQL could read the login in it.
-            self._execute(f'DROP MAPPING IF EXISTS "{_TOPIC_MAPPING}"')
+            # The jobs have what they need of them, and anyone who can send SQL could read the login in them.
+            for mapping in (_TOPIC_MAPPING, _FLAT_MAPPING):
+                self._execute(f'DROP MAPPING IF EXISTS "{mapping}"')
         return missing
 
     def jobs(self) -> list[str]:
@@ -134,13 +153,13 @@ class Projection:
         running = self.jobs()
         for job in running:
             self._execute(f'DROP JOB IF EXISTS "{job}"')
-        for mapping in (_TOPIC_MAPPING, f"{PREDICTIONS}_raw", PREDICTIONS, CARD_ACTIVITY):
+        for mapping in (_TOPIC_MAPPING, _FLAT_MAPPING, f"{PREDICTIONS}_raw", *PROJECTED):
             self._execute(f'DROP MAPPING IF EXISTS "{mapping}"')
         return running
 
     def clear(self) -> None:
         """Empty the maps."""
-        for name in (PREDICTIONS, CARD_ACTIVITY):
+        for name in PROJECTED:
             self._client.get_map(name).clear().result()
 
     def rebuild(self) -> None:
@@ -166,7 +185,7 @@ class Projection:
         finally:
             result.close().result()
 
-    def _kafka_options(self) -> dict[str, str]:
+    def _kafka_options(self, value_format: str) -> dict[str, str]:
         """How the members reach Kafka; Java's names for what librdkafka names otherwise."""
         settings = self._settings
         servers = settings.hazelcast.kafka_bootstrap_servers or settings.kafka.bootstrap_servers
@@ -174,7 +193,7 @@ class Projection:
             raise TerminalError("no Kafka for the projection: start the local stack with `fraudflow up`")
         return {
             "keyFormat": "varchar",
-            "valueFormat": "json",
+            "valueFormat": value_format,
             "bootstrap.servers": servers,
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
@@ -265,6 +284,14 @@ def _read(path: Path) -> str:
 
 def _jaas(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _typed(columns: dict[str, str]) -> str:
+    return ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+
+
+def _names(columns: dict[str, str]) -> str:
+    return ", ".join(f'"{name}"' for name in columns)
 
 
 def _options(options: dict[str, str]) -> str:

@@ -22,7 +22,7 @@ from prefect.states import Cancelling
 
 from infra.errors import TransientError
 from infra.feature_store import FeatureStore
-from infra.hazelcast import CARD_ACTIVITY, PREDICTIONS, connect
+from infra.hazelcast import PROJECTED, connect
 from infra.kafka import delete_topics, group_members, partitions
 from infra.local.runs import TAG
 from infra.projection import Projection
@@ -68,7 +68,7 @@ def remove_from_hazelcast() -> list[str]:
     try:
         projection = Projection(client, settings)
         removed = [f"job {job}" for job in projection.drop()]
-        counts = {name: client.get_map(name).size().result() for name in (PREDICTIONS, CARD_ACTIVITY)}
+        counts = {name: client.get_map(name).size().result() for name in PROJECTED}
         projection.clear()
         store = FeatureStore(client)
         manifest = store.read_manifest()
@@ -107,7 +107,7 @@ def left_over(topics: Sequence[str], deployments: bool) -> list[str]:
     client = connect(settings.hazelcast)
     try:
         found += [f"job {job}" for job in Projection(client, settings).jobs()]
-        found += [name for name in (PREDICTIONS, CARD_ACTIVITY) if client.get_map(name).size().result()]
+        found += [name for name in PROJECTED if client.get_map(name).size().result()]
         if FeatureStore(client).read_manifest():
             found.append("features")
     finally:

@@ -9,7 +9,6 @@ from dashboard import charts, frame, queries, show
 from dashboard.answers import Answer
 from dashboard.desk import ASKED, FALSE_POSITIVE_REASONS, FRAUD, GENUINE, VERDICTS, Label
 from dashboard.evidence import FEATURES, reasons, stands_out
-from dashboard.queries import Filters
 from dashboard.services import Services, services
 from infra.errors import TransientError
 
@@ -59,13 +58,14 @@ def _open(number: str | None) -> None:
 @st.fragment(run_every="5s")
 def _queue(shared: Services, who: str) -> None:
     settings = shared.settings
-    (answer,) = shared.answers.ask(
-        queries.suspects(settings.scoring.alert_threshold, Filters(), _QUEUE, order="amount"), fresh_seconds=5
-    )
-    if answer.frame is None or not answer.frame.height:
-        frame.nothing_yet(answer)
+    threshold = settings.scoring.alert_threshold
+    # Room for those that are closed: they are still among the suspected. In steps, so that the question stays the same.
+    room = _QUEUE * (1 + len(shared.desk.closed()) // _QUEUE + 1)
+    answer, all_of = shared.answers.ask(queries.queue(threshold, room), queries.suspicion(threshold))
+    if frame.nothing_yet(answer, "Nothing is suspected."):
         return
-    cases = shared.desk.open_cases(answer.frame)
+    assert answer.frame is not None  # noqa: S101 - nothing_yet looked
+    cases = shared.desk.open_cases(answer.frame).head(_QUEUE)
     try:
         claims = shared.desk.claims()
     except TransientError:
@@ -73,9 +73,10 @@ def _queue(shared: Services, who: str) -> None:
     free = cases.filter(~pl.col("transaction_number").is_in(list(claims)))
     mine = [number for number, owner in claims.items() if owner == who]
     boxes = st.columns(4)
-    boxes[0].metric("Open cases", show.count(cases.height), border=True, help="Suspected, and nobody has judged them")
-    boxes[1].metric("At risk", show.money(float(cases["at_risk"].sum()), settings.dashboard.currency), border=True,
-                    help="Amount times score")  # fmt: skip
+    number, at_risk = (None, None) if all_of.frame is None else all_of.frame.row(0)
+    boxes[0].metric("Suspected", show.count(number), border=True, help="At or above the alert threshold, judged or not")
+    boxes[1].metric("At risk", show.money(at_risk, settings.dashboard.currency), border=True,
+                    help="Amount times score of all that is suspected")  # fmt: skip
     boxes[2].metric("Taken", show.count(len(claims)), border=True)
     boxes[3].metric("Yours", show.count(len(mine)), border=True)
     with st.container(horizontal=True):
@@ -92,8 +93,9 @@ def _queue(shared: Services, who: str) -> None:
                 _open(number)
                 st.rerun()
     st.caption(
-        "The largest amounts at risk first. A taken case is yours alone for "
-        f"{settings.dashboard.claim_minutes:.0f} minutes."
+        f"The {cases.height:,} largest amounts at risk that nobody has judged. A taken case is yours alone for "
+        f"{settings.dashboard.claim_minutes:.0f} minutes; one whose customer was asked comes back after "
+        f"{settings.dashboard.link_hours:.0f} hours without an answer."
     )
     picked = st.dataframe(
         _queue_table(cases, claims, settings.dashboard.currency), hide_index=True, height=460, key="queue",

@@ -5,10 +5,10 @@ from dataclasses import fields
 import polars as pl
 import streamlit as st
 
-from dashboard import charts, frame, queries, show
-from dashboard.queries import AMOUNT_EDGES, DIMENSIONS, Filters
+from dashboard import charts, frame, queries, show, tally
+from dashboard.answers import Answer
+from dashboard.queries import AMOUNT_EDGES, CUBE, DIMENSIONS, LISTED, Filters
 from dashboard.services import Services, services
-from dashboard.tally import by, sums
 
 _TOP = 15
 _MAP_ROWS = 300
@@ -70,11 +70,16 @@ def _choices(shared: Services) -> tuple[float, Filters]:
 
 def _known(shared: Services) -> dict[str, set]:
     """The values of each dimension that occur, as far as they are counted."""
-    questions = [queries.breakdown(column, Filters()) for column in DIMENSIONS]
-    answers = shared.answers.ask(*questions, fresh_seconds=60, wait_seconds=2)
+    nothing = Filters()
+    cube, customers, *listed = shared.answers.ask(
+        queries.cube(nothing), queries.suspected(nothing, "customer_name"),
+        *(queries.population(dimension, nothing) for dimension in LISTED),
+        fresh_seconds=60, wait_seconds=0,
+    )  # fmt: skip
+    found = dict.fromkeys(CUBE, cube) | {"customer_name": customers} | dict(zip(LISTED, listed, strict=True))
     return {
-        column: set() if answer.frame is None else set(answer.frame["name"].drop_nulls())
-        for column, answer in zip(DIMENSIONS, answers, strict=True)
+        column: set() if answer.frame is None else set(answer.frame[column].drop_nulls())
+        for column, answer in found.items()
     }
 
 
@@ -90,26 +95,35 @@ def _clear() -> None:
         st.session_state[field.name] = []
 
 
+def _every(shared: Services, filters: Filters) -> tuple[Answer, pl.DataFrame | None]:
+    """All transactions that pass the filters, by the dimensions of the cube, as far as they are counted."""
+    (answer,) = shared.answers.ask(queries.cube(filters))
+    return answer, None if answer.frame is None else tally.within(answer.frame, filters)
+
+
 @st.fragment(run_every="5s")
 def _headline(shared: Services, threshold: float, filters: Filters) -> None:
-    (answer,) = shared.answers.ask(queries.profile(filters))
-    totals, suspected = sums(answer.frame, threshold)
+    (answer,) = shared.answers.ask(queries.suspected(filters))
+    every, counts = _every(shared, filters)
+    totals, suspected = tally.total(counts), tally.above(answer.frame, threshold)
     currency = shared.settings.dashboard.currency
     boxes = st.columns(4)
     boxes[0].metric("Transactions", show.count(totals[0]), border=True)
     boxes[1].metric("Amount", show.money(totals[1], currency), border=True)
     boxes[2].metric("Suspected", show.count(suspected[0]), border=True)
     boxes[3].metric("Suspected amount", show.money(suspected[1], currency), border=True)
-    frame.freshness([answer], shared.settings.dashboard.time_zone)
+    frame.freshness([answer, every], shared.settings.dashboard.time_zone)
 
 
 @st.fragment(run_every="5s")
 def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: str) -> None:
-    (answer,) = shared.answers.ask(queries.breakdown(dimension, filters))
-    if frame.nothing_yet(answer):
+    (answer,) = shared.answers.ask(queries.suspected(filters, dimension))
+    if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    ranked = by(answer.frame.drop_nulls("name"), threshold, "name").filter(pl.col("suspected") > 0)
+    suspects = answer.frame.drop_nulls(dimension)
+    ranked = tally.by(suspects, threshold, dimension, of=_population(shared, filters, dimension))
+    ranked = ranked.filter(pl.col("suspected") > 0).rename({dimension: "name"})
     top = ranked.sort("suspected_amount", "name", descending=[True, False]).head(_TOP)
     if not top.height:
         st.info("Nothing is suspected here at this threshold.", icon=":material/verified:")
@@ -132,6 +146,16 @@ def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: 
         )  # fmt: skip
 
 
+def _population(shared: Services, filters: Filters, dimension: str) -> pl.DataFrame | None:
+    """All transactions by a dimension; None as long as they are not counted, and for customers, who are too many."""
+    if dimension in CUBE:
+        return _every(shared, filters)[1]
+    if dimension not in LISTED:
+        return None
+    (answer,) = shared.answers.ask(queries.population(dimension, filters), wait_seconds=0)
+    return answer.frame
+
+
 def _look_only_at(dimension: str, name: str) -> None:
     st.session_state[dimension] = [name]
 
@@ -139,11 +163,13 @@ def _look_only_at(dimension: str, name: str) -> None:
 @st.fragment(run_every="5s")
 def _week(shared: Services, threshold: float, filters: Filters) -> None:
     st.subheader("Hour and weekday")
-    (answer,) = shared.answers.ask(queries.week(filters))
-    if frame.nothing_yet(answer):
+    keys = ("transaction_weekday_code", "transaction_hour_code")
+    (answer,) = shared.answers.ask(queries.suspected(filters, *keys))
+    if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    grid = by(answer.frame.drop_nulls(["weekday", "hour"]), threshold, "weekday", "hour").sort("weekday", "hour")
+    grid = tally.by(answer.frame.drop_nulls(keys), threshold, *keys, of=_every(shared, filters)[1]).sort(keys)
+    grid = grid.rename(dict(zip(keys, ("weekday", "hour"), strict=True)))
     st.plotly_chart(
         charts.week(grid), key="week", config=charts.CONFIG, alt="Suspected transactions by hour and weekday"
     )
@@ -152,11 +178,11 @@ def _week(shared: Services, threshold: float, filters: Filters) -> None:
 @st.fragment(run_every="5s")
 def _days(shared: Services, threshold: float, filters: Filters) -> None:
     st.subheader("Day by day")
-    (answer,) = shared.answers.ask(queries.profile(filters))
-    if frame.nothing_yet(answer):
+    (answer,) = shared.answers.ask(queries.suspected(filters, "day"))
+    if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    per_day = by(answer.frame, threshold, "day").sort("day")
+    per_day = tally.by(answer.frame, threshold, "day").sort("day")
     st.plotly_chart(
         charts.days(per_day, shared.settings.dashboard.currency), key="days", config=charts.CONFIG,
         alt="Suspected transactions and their amount, by day",
@@ -183,29 +209,35 @@ def _map(shared: Services, threshold: float, filters: Filters) -> None:
 
 @st.fragment(run_every="5s")
 def _distributions(shared: Services, threshold: float, filters: Filters) -> None:
-    (answer,) = shared.answers.ask(queries.profile(filters))
+    bands, suspects = shared.answers.ask(queries.suspected(filters), queries.suspected(filters, "amount_band"))
+    (every,) = shared.answers.ask(queries.amounts(filters), wait_seconds=0)
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Scores")
-        if not frame.nothing_yet(answer) and answer.frame is not None:
-            bands = answer.frame.group_by("band").agg(pl.col("transactions").sum()).drop_nulls()
+        number, _ = tally.total(_every(shared, filters)[1])
+        if bands.frame is not None and number:
+            known = bands.frame.group_by("band").agg(pl.col("transactions").sum()).drop_nulls()
+            lowest = pl.DataFrame({"band": [0], "transactions": [max(number - int(known["transactions"].sum()), 0)]})
             st.plotly_chart(
-                charts.scores(bands, queries.at_or_above(threshold), queries.BANDS), key="scores",
+                charts.scores(pl.concat([lowest, known]), queries.at_or_above(threshold), queries.BANDS), key="scores",
                 config=charts.CONFIG, alt="Number of transactions by score, on a logarithmic scale",
             )  # fmt: skip
+        else:
+            frame.nothing_yet(bands, "Nothing is suspected here, at any threshold.")
     with right:
         st.subheader("Amounts")
-        if answer.frame is not None and answer.frame.height:
+        if suspects.frame is not None and every.frame is not None and every.frame.height:
             currency = shared.settings.dashboard.currency
             st.plotly_chart(
-                charts.amounts(_amount_shares(answer.frame, threshold, currency), currency), key="amounts",
-                config=charts.CONFIG, alt="Share of each amount band, among suspected and other transactions",
+                charts.amounts(_amount_shares(suspects.frame, every.frame, threshold, currency)), key="amounts",
+                config=charts.CONFIG, alt="Share of each amount band, among suspected and all transactions",
             )  # fmt: skip
+        else:
+            frame.nothing_yet(every)
 
 
-def _amount_shares(bands: pl.DataFrame, threshold: float, currency: str) -> pl.DataFrame:
-    totals = by(bands, threshold, "amount_band").sort("amount_band")
-    others = totals["transactions"] - totals["suspected"]
+def _amount_shares(suspects: pl.DataFrame, every: pl.DataFrame, threshold: float, currency: str) -> pl.DataFrame:
+    totals = tally.by(suspects, threshold, "amount_band", of=every).sort("amount_band")
     labels = {
         edge: f"{currency}{edge:,}+" if edge == AMOUNT_EDGES[-1] else f"{currency}{edge:,}–{following:,}"
         for edge, following in zip(AMOUNT_EDGES, (*AMOUNT_EDGES[1:], 0), strict=True)
@@ -214,6 +246,6 @@ def _amount_shares(bands: pl.DataFrame, threshold: float, currency: str) -> pl.D
         {
             "label": [labels.get(edge, str(edge)) for edge in totals["amount_band"]],
             "suspected_share": 100 * totals["suspected"] / max(int(totals["suspected"].sum()), 1),
-            "other_share": 100 * others / max(int(others.sum()), 1),
+            "all_share": 100 * totals["transactions"] / max(int(totals["transactions"].sum()), 1),
         }
     )

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import polars as pl
 import streamlit as st
 
-from dashboard import charts, frame, queries, show
+from dashboard import charts, frame, queries, show, tally
+from dashboard.queries import Filters
 from dashboard.services import Services, services
-from dashboard.tally import sums
 
 _SHOWN_ALERTS = 60
 
@@ -34,15 +34,15 @@ def page() -> None:
 @st.fragment(run_every=frame.REFRESH)
 def _totals(shared: Services, threshold: float) -> None:
     currency = shared.settings.dashboard.currency
-    (answer,) = shared.answers.ask(queries.totals())
-    all_of, suspected = sums(answer.frame, threshold)
+    every, bands = shared.answers.ask(queries.everything(Filters()), queries.suspected(Filters()))
+    all_of, suspected = tally.total(every.frame), tally.above(bands.frame, threshold)
     boxes = st.columns(5)
     boxes[0].metric("Transactions", show.count(all_of[0]), border=True)
     boxes[1].metric("Amount", show.money(all_of[1], currency), border=True)
     boxes[2].metric("Suspected fraud", show.count(suspected[0]), border=True, help="At or above the threshold")
     boxes[3].metric("Suspected amount", show.money(suspected[1], currency), border=True)
     boxes[4].metric("Suspected share", show.share(suspected[0], all_of[0]), border=True, help="Of the transactions")
-    frame.freshness([answer], shared.settings.dashboard.time_zone)
+    frame.freshness([every, bands], shared.settings.dashboard.time_zone)
 
 
 @st.fragment(run_every=frame.REFRESH)

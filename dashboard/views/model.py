@@ -8,6 +8,8 @@ import streamlit as st
 from dashboard import charts, frame, quality, queries, show
 from dashboard.services import Services, services
 
+# The limits that are usual for the index: 0.1 and 0.25.
+_DRIFT = ((0.1, "Stable"), (0.25, "▲ Moving"), (float("inf"), "▲▲ Another population"))
 _DATA, _VERDICTS = "The transactions' own truth", "Verdicts of people"
 
 
@@ -31,7 +33,8 @@ def page() -> None:
 
 @st.fragment(run_every="5s")
 def _judge(shared: Services, source: str, threshold: float) -> None:
-    (answer,) = shared.answers.ask(queries.truth(), fresh_seconds=15)
+    above, below = shared.answers.ask(queries.truth_above(), queries.truth_below(), fresh_seconds=15)
+    known = quality.together(above.frame, below.frame)
     if source == _VERDICTS:
         counts = quality.from_labels(shared.stream.labels().values())
         if not counts.height:
@@ -40,7 +43,7 @@ def _judge(shared: Services, source: str, threshold: float) -> None:
                 "the next model learns from.",
                 icon=":material/hourglass_empty:",
             )
-            _versions(answer.frame, threshold)
+            _versions(known, threshold)
             return
         st.caption(
             f"{counts.height:,} verdicts, as of {show.clock(datetime.now(UTC), shared.settings.dashboard.time_zone)}. "
@@ -48,23 +51,25 @@ def _judge(shared: Services, source: str, threshold: float) -> None:
             "not of all transactions."
         )
     else:
-        if frame.nothing_yet(answer):
+        if frame.nothing_yet(above) or frame.nothing_yet(below) or known is None:
             return
-        assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-        counts = answer.frame
-        frame.freshness([answer], shared.settings.dashboard.time_zone)
+        counts = known
+        frame.freshness([above, below], shared.settings.dashboard.time_zone)
         if counts["is_fraud"].null_count() == counts.height:
             st.info(
                 "These transactions came without a known truth, as real ones do. Look at the verdicts of people.",
                 icon=":material/hourglass_empty:",
             )
+            _drift(counts)
+            _versions(counts, threshold)
             return
     _numbers(counts, threshold)
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("Precision, recall and alerts by day")
-        st.plotly_chart(charts.quality(quality.by(counts, threshold, "day")), key="quality", config=charts.CONFIG,
-                        alt="Precision, recall and number of alerts by day")  # fmt: skip
+        period, counts = quality.periods(counts)
+        st.subheader(f"Precision, recall and alerts by {period}")
+        st.plotly_chart(charts.quality(quality.by(counts, threshold, "period")), key="quality", config=charts.CONFIG,
+                        alt=f"Precision, recall and number of alerts by {period}")  # fmt: skip
     with right:
         st.subheader("Calibration")
         bands = quality.calibration(counts)
@@ -73,7 +78,25 @@ def _judge(shared: Services, source: str, threshold: float) -> None:
                             alt="Share that was fraud against the score")  # fmt: skip
         else:
             st.caption("Too few in every band of scores to say.")
-    _versions(answer.frame if source == _DATA else counts, threshold)
+    if known is not None:
+        _drift(known)
+    _versions(known if source == _DATA else counts, threshold)
+
+
+def _drift(counts: pl.DataFrame) -> None:
+    st.subheader("Drift of the scores")
+    compared = quality.drift(counts)
+    if compared is None:
+        st.caption("Too few days yet to compare the newest with those before.")
+        return
+    verdict = next(text for limit, text in _DRIFT if compared.psi < limit)
+    st.markdown(
+        f"**{verdict}**: the population stability index is {compared.psi:.3f}, of the scores since "
+        f"{show.markdown(compared.since)} against those of the {compared.days_before} days before. "
+        "Below 0.1 is taken as stable, above 0.25 as another population."
+    )
+    st.plotly_chart(charts.drift(compared.bands), key="drift", config=charts.CONFIG,
+                    alt="Share of the transactions by score, in the newest days and before")  # fmt: skip
 
 
 def _numbers(counts: pl.DataFrame, threshold: float) -> None:

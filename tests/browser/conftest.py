@@ -1,7 +1,5 @@
 """A real Chromium, and a stack of its own whose Hazelcast a test may stop."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,35 +8,20 @@ from typing import Literal
 import polars as pl
 import pytest
 from hazelcast.client import HazelcastClient
-from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from infra.hazelcast import PREDICTIONS, connect
+from infra.hazelcast import PREDICTION_VIEW, PREDICTIONS, connect
 from infra.kafka import ensure_topics
 from infra.local import stack
 from infra.projection import Projection
 from infra.settings import Settings
 from tests.browser import feed
+from tests.browser.chromium import NoBrowserError, launch
 from tests.conftest import running
 from tests.waiting import until
 
 FED = 3_000
 PATIENCE_MS = 60_000
-_ARGUMENTS = [
-    *("--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
-
-
-def chromium_path() -> str | None:
-    """The browser that the environment names, or one on the PATH; None leaves it to Playwright."""
-    named = os.environ.get("CHROMIUM_PATH")
-    return named or next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-
-
-def launch(chromium: object) -> Browser:
-    """A headless browser; as root, Chromium has no sandbox."""
-    arguments = [*_ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    return chromium.launch(executable_path=chromium_path(), args=arguments)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
@@ -47,14 +30,8 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         try:
             opened = launch(playwright.chromium)
-        except Error as error:
-            told = (
-                "no Chromium: install one (Debian: apt install chromium), name yours in CHROMIUM_PATH, or run "
-                f"`.venv/bin/playwright install chromium`. {error}"
-            )
-            if os.environ.get("CI"):
-                pytest.fail(told)
-            pytest.skip(told)
+        except NoBrowserError as error:
+            pytest.skip(str(error))
         yield opened
         opened.close()
 
@@ -76,7 +53,8 @@ class Shown:
         """Wait until all that was fed is in Hazelcast."""
         Projection(self.client, self.settings).ensure()
         expected = self.fed.height + len(self.extra)
-        until(lambda: self.client.get_map(PREDICTIONS).size().result() >= expected)
+        for name in (PREDICTIONS, PREDICTION_VIEW):
+            until(lambda name=name: self.client.get_map(name).size().result() >= expected, what=f"{expected} in {name}")
 
     def send(self, *rows: dict) -> None:
         """Send predictions made by hand."""

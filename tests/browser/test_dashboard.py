@@ -22,9 +22,10 @@ from tests.waiting import until
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.server,
-    pytest.mark.slow,
     pytest.mark.timeout(300, method="thread"),
 ]
+
+slow = pytest.mark.slow
 
 CARD = 4000_0012_3456_7899
 SCRIPT, INJECTION = "<script>window.pwned = 1</script><b>bold</b>", "'); DROP MAPPING x;--"
@@ -92,6 +93,7 @@ def suspected(shown: Shown, threshold: float, **equal: str) -> int:
     return rows.height
 
 
+@slow
 def test_live_counts_what_flows_and_goes_on_by_itself(shown, visit):
     page = visit()
     expect(metric(page, "Transactions")).to_have_text(f"{shown.fed.height + len(shown.extra):,}")
@@ -100,6 +102,17 @@ def test_live_counts_what_flows_and_goes_on_by_itself(shown, visit):
     shown.send(made("live-1"), made("live-2", fraud_probability=0.01))
     expect(metric(page, "Transactions")).to_have_text(f"{shown.fed.height + len(shown.extra):,}")
     expect(metric(page, "Suspected fraud")).to_have_text(f"{suspected(shown, 0.5):,}")
+
+
+def test_every_view_shows_real_data(shown, visit):
+    page = visit()
+    expect(page.get_by_text("Hazelcast up")).to_be_visible()
+    expect(metric(page, "Transactions")).to_have_text(f"{shown.fed.height + len(shown.extra):,}")
+    for view, drawn in (("Explore", 6), ("Cases", 0), ("Model", 3), ("SQL", 0), ("Operations", 0), ("Live", 1)):
+        page.get_by_test_id("stTopNavLink").filter(has_text=view).click()
+        expect(page.get_by_role("heading", name=view, level=1)).to_be_visible()
+        settle(page)
+        expect(page.locator("[data-testid=stPlotlyChart] .main-svg:first-child")).to_have_count(drawn)
 
 
 def test_the_threshold_moves_what_is_suspected_and_is_in_the_address(shown, visit):
@@ -114,6 +127,7 @@ def test_the_threshold_moves_what_is_suspected_and_is_in_the_address(shown, visi
     expect(metric(again, "Suspected fraud")).to_have_text(f"{suspected(shown, 0.75):,}")
 
 
+@slow
 def test_a_filtered_view_can_be_sent_to_a_colleague(shown, visit):
     page = visit("/explore")
     category = page.get_by_test_id("stMultiSelect").filter(has_text="Category").get_by_role("combobox")
@@ -231,6 +245,7 @@ def test_sql_of_ones_own_runs_and_what_is_not_a_question_does_not(shown, visit):
     expect(page.get_by_text("Not run:")).to_be_visible()
 
 
+@slow
 def test_no_view_and_no_download_shows_a_card_number(shown, visit):
     shown.send(
         made("pan-1", credit_card_number=CARD, merchant=f"Shop {CARD}", customer_name="4000 0012 3456 7899", amount=1e5)
@@ -251,6 +266,7 @@ def test_no_view_and_no_download_shows_a_card_number(shown, visit):
     assert not digits.search(text)
 
 
+@slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_each_view_can_be_read_on_a_phone_and_in_the_dark(shown, visit, view):
     page = visit(f"/{view}", "dark")
@@ -261,7 +277,7 @@ def test_each_view_can_be_read_on_a_phone_and_in_the_dark(shown, visit, view):
     assert wide <= 390, "nothing needs scrolling sideways"
 
 
-@pytest.mark.slow
+@slow
 def test_hazelcast_away_is_told_and_comes_back_by_itself(shown, visit, log):
     page = visit()
     before = f"{shown.fed.height + len(shown.extra):,}"

@@ -5,8 +5,9 @@ import json
 import pytest
 from confluent_kafka import Producer
 from hazelcast.client import HazelcastClient
+from hazelcast.sql import HazelcastSqlError
 
-from infra.hazelcast import CARD_ACTIVITY, PREDICTIONS
+from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS
 from infra.kafka import client_config
 from infra.projection import PREDICTION_COLUMNS, Projection
 from infra.settings import Settings
@@ -73,7 +74,7 @@ def rows(client: HazelcastClient, query: str, *parameters: object) -> list[tuple
 
 
 def test_committed_predictions_arrive_and_aborted_ones_do_not(settings, client, projection):
-    assert projection.ensure() == ["predictions_to_map", "predictions_to_card_activity"]
+    assert projection.ensure() == ["predictions_to_map", "predictions_to_card_activity", "predictions_to_view"]
     produce(settings, [prediction(99)], commit=False)
     produce(settings, [prediction(i) for i in range(60)])
     until(lambda: projection.size() == 60, what="60 predictions in the map")
@@ -89,6 +90,18 @@ def test_every_column_has_its_value(settings, client, projection):
     names = ", ".join(f'"{name}"' for name in PREDICTION_COLUMNS)
     (row,) = rows(client, f'SELECT {names} FROM "{PREDICTIONS}"')
     assert dict(zip(PREDICTION_COLUMNS, row, strict=True)) == prediction(7)
+
+
+def test_the_view_has_every_column_but_the_card_number(settings, client, projection):
+    projection.ensure()
+    produce(settings, [prediction(7, credit_card_number="4000000000000002"), prediction(8, category="travel")])
+    until(lambda: client.get_map(PREDICTION_VIEW).size().result() == 2, what="the predictions in the view")
+    names = [name for name in PREDICTION_COLUMNS if name != "credit_card_number"]
+    (row,) = rows(client, f'SELECT {", ".join(names)} FROM "{PREDICTION_VIEW}" WHERE transaction_number = ?', "t7")
+    assert dict(zip(names, row, strict=True)) == {name: prediction(7)[name] for name in names}
+    assert rows(client, f'SELECT category FROM "{PREDICTION_VIEW}" WHERE card_token = ?', "token-2") == [("travel",)]
+    with pytest.raises(HazelcastSqlError, match="credit_card_number"):
+        rows(client, f'SELECT credit_card_number FROM "{PREDICTION_VIEW}"')
 
 
 def test_a_mapping_of_an_existing_reader_works(settings, client, projection):
@@ -146,7 +159,7 @@ def test_a_rebuilt_projection_equals_the_one_before(settings, client, projection
 
 def test_what_was_dropped_is_gone(settings, client, projection):
     projection.ensure()
-    assert sorted(projection.drop()) == ["predictions_to_card_activity", "predictions_to_map"]
+    assert sorted(projection.drop()) == ["predictions_to_card_activity", "predictions_to_map", "predictions_to_view"]
     assert projection.jobs() == []
     assert rows(client, "SHOW MAPPINGS") == []
     assert projection.drop() == []

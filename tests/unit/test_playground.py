@@ -106,7 +106,7 @@ def test_a_limit_is_put_on_and_lowered_and_never_raised() -> None:
 
 def test_what_is_sent_is_written_anew() -> None:
     sent = safe("SELECT /* ; DROP MAPPING x */ amount -- more\nFROM predictionResult", 10)
-    assert sent == 'SELECT "amount" FROM "predictionResult" LIMIT 10'
+    assert sent == 'SELECT "amount" FROM "predictionView" AS "predictionResult" LIMIT 10'
 
 
 def test_a_quote_in_a_value_stays_in_the_value() -> None:
