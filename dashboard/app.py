@@ -38,6 +38,8 @@ def main() -> None:
         st.button("Log in", type="primary", on_click=st.login, icon=":material/login:")
         return
     chosen.run()
+    if shared.settings.dashboard.secrets is not None:
+        st.button("Log out", type="tertiary", on_click=st.logout, icon=":material/logout:")
 
 
 main()

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from hazelcast.client import HazelcastClient
 from hazelcast.errors import HazelcastError
 from hazelcast.lifecycle import LifecycleState
 from hazelcast.proxy.map import BlockingMap
-from hazelcast.sql import HazelcastSqlError, SqlColumnType
+from hazelcast.sql import HazelcastSqlError, SqlColumnType, SqlResult
 
 from dashboard.state import Watched
 from infra.errors import FraudflowError, TransientError
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 _RETRY_SECONDS = 2.0
 # A client that finds no member for so long is replaced by a new one.
 _RECONNECT_SECONDS = 10.0
+
+_CANCELLED = "CANCEL"
 
 _TYPES = {
     SqlColumnType.VARCHAR: pl.String,
@@ -62,7 +65,16 @@ class Cluster:
         def run(client: HazelcastClient) -> pl.DataFrame:
             # Only queries know a timeout; SHOW refuses one.
             timeout = self._query_seconds if statement.startswith("SELECT") else -1
-            result = client.sql.execute(statement, *parameters, timeout=timeout).result()
+            began = time.monotonic()
+            try:
+                return rows_of(client.sql.execute(statement, *parameters, timeout=timeout).result())
+            except HazelcastSqlError as error:
+                # The member says of a query that ran out of time no more than that it was cancelled.
+                if _CANCELLED in str(error) and 0 < timeout <= time.monotonic() - began:
+                    raise TransientError(f"Hazelcast gave it up after {timeout:g} s") from error
+                raise
+
+        def rows_of(result: SqlResult) -> pl.DataFrame:
             with contextlib.closing(_Closing(result)):
                 columns = result.get_row_metadata().columns
                 rows: list[list[Any]] = []

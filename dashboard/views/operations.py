@@ -23,7 +23,7 @@ _MAPS = {
     CLAIMS: "cases that somebody works on",
     ANSWERS: "customers' links that are used",
 }
-_GRAFANA = Path(__file__).parents[1] / "grafana.json"
+GRAFANA = Path(__file__).parents[1] / "grafana.json"
 
 
 def page() -> None:
@@ -128,7 +128,7 @@ def _further(shared: Services) -> None:
             if port
             else "Set `FRAUDFLOW_DASHBOARD__METRICS_PORT=9108`, and this dashboard serves its numbers to Prometheus."
         )
-        st.download_button("Grafana dashboard", _GRAFANA.read_text(), "fraudflow-grafana.json", "application/json",
+        st.download_button("Grafana dashboard", GRAFANA.read_text(), "fraudflow-grafana.json", "application/json",
                            icon=":material/download:", on_click="ignore")  # fmt: skip
     with center, st.container(border=True):
         st.markdown("**Hazelcast Management Center**")

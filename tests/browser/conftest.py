@@ -1,5 +1,7 @@
 """A real Chromium, and a stack of its own whose Hazelcast a test may stop."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +14,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from infra.hazelcast import PREDICTION_VIEW, PREDICTIONS, connect
 from infra.kafka import ensure_topics
-from infra.local import stack
+from infra.local import dashboard_server, ports, stack
 from infra.projection import Projection
-from infra.settings import Settings
+from infra.settings import DashboardSettings, Settings
 from tests.browser import feed
 from tests.browser.chromium import NoBrowserError, launch
-from tests.conftest import running
+from tests.conftest import PROJECT, running
 from tests.waiting import until
 
 FED = 3_000
@@ -108,6 +110,25 @@ def visit(context: BrowserContext, shown: Shown) -> Iterator[Callable[..., Page]
             mistakes += exceptions.all_inner_texts()
         page.close()
     assert not mistakes
+
+
+@pytest.fixture
+def serve(shown: Shown) -> Iterator[Callable[..., str]]:
+    """Starts a further dashboard on the same stack with settings of its own; its address."""
+    started: list[subprocess.Popen] = []
+
+    def start(port: int, **changes: str) -> str:
+        settings = DashboardSettings(secrets=changes.get("FRAUDFLOW_DASHBOARD__SECRETS"))
+        command = [sys.executable, *dashboard_server.arguments(settings, port)]
+        environment = dashboard_server.environment(stack.home_of(shown.settings)) | changes
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=PROJECT))
+        until(lambda: dashboard_server.answers(f"{ports.HOST}:{port}"), what="the further dashboard")
+        return dashboard_server.url(f"{ports.HOST}:{port}")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from infra.local.status import status_of
 from infra.projection import Projection
 from tests import kafka_log
 from tests.browser.conftest import Shown
+from tests.browser.made import CARD, made
 from tests.waiting import until
 
 pytestmark = [
@@ -27,7 +28,6 @@ pytestmark = [
 
 slow = pytest.mark.slow
 
-CARD = 4000_0012_3456_7899
 SCRIPT, INJECTION = "<script>window.pwned = 1</script><b>bold</b>", "'); DROP MAPPING x;--"
 DARK = "rgb(14, 21, 28)"  # theme.dark's background in dashboard/.streamlit/config.toml
 VIEWS = ("", "explore", "cases", "model", "sql", "operations")
@@ -36,40 +36,6 @@ VIEWS = ("", "explore", "cases", "model", "sql", "operations")
 def metric(page: Page, label: str) -> Locator:
     box = page.get_by_test_id("stMetric").filter(has=page.get_by_text(label, exact=True))
     return box.get_by_test_id("stMetricValue").first
-
-
-def made(number: str, **changes: object) -> dict:
-    return {
-        "transaction_number": number,
-        "transaction_date": "2026-01-05 10:11:12",
-        "is_fraud": 0,
-        "amount": 9_000.0,
-        "merchant": "Made By Hand",
-        "category": "travel",
-        "merchant_lat": 40.0,
-        "merchant_lon": -100.0,
-        "credit_card_number": "************7899",
-        "card_token": f"token-{number}",
-        "card_last4": "7899",
-        "customer_name": "Ada Lovelace",
-        "customer_city": "Omaha",
-        "customer_age_group": "26-35",
-        "customer_gender": "F",
-        "customer_lat": 41.2,
-        "customer_lon": -96.0,
-        "distance_from_home": 365.0,
-        "transaction_weekday_code": 0,
-        "transaction_hour_code": 10,
-        "transaction_month_code": 1,
-        "fraud_probability": 0.97,
-        "fraud_model_prediction": 1,
-        "source_partition": 0,
-        "source_offset": 1,
-        "model_version": "m-1",
-        "features_version": "f-1",
-        "inference_time_ns": 900,
-        "transaction_processing_total_time": 4_000_000,
-    } | changes
 
 
 def settle(page: Page) -> None:
