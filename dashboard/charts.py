@@ -179,13 +179,13 @@ def amounts(frame: pl.DataFrame) -> go.Figure:
     return layout(figure, 280, xaxis={"title": "Amount"}, yaxis={"ticksuffix": " %"})
 
 
-def places(frame: pl.DataFrame, currency: str, zone: str = "") -> go.Figure:
+def places(frame: pl.DataFrame, currency: str, number: str | None = None) -> go.Figure:
     """Homes, merchants and the line between them: plain longitude and latitude, no map server.
 
     Args:
         frame: rows of a case's columns.
         currency: the sign before amounts.
-        zone: text after the time.
+        number: of the transaction that stands out, if one does.
     """
     figure = go.Figure()
     figure.add_scatter(
@@ -207,19 +207,32 @@ def places(frame: pl.DataFrame, currency: str, zone: str = "") -> go.Figure:
         marker={"symbol": "square", "size": 6, "color": HOME},
         text=[show.plain(city) for city in frame["customer_city"]], hovertemplate="home in %{text}<extra></extra>",
     )  # fmt: skip
-    figure.add_scatter(
-        x=frame["merchant_lon"].to_list(), y=frame["merchant_lat"].to_list(), mode="markers", name="Merchant",
-        customdata=[
-            [show.plain(_short(m)), show.money(a, currency), f"{d:,.0f}", f"{p:.2f}", number, f"{when} {zone}"]
-            for m, a, d, p, number, when in frame.select(
-                "merchant", "amount", "distance_from_home", "fraud_probability", "transaction_number",
-                "transaction_date",
-            ).iter_rows()
-        ],
-        marker={"size": 9, "color": SUSPECT, "line": {"width": 1, "color": "white"}},
-        hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}, score %{customdata[3]}<br>"
-        "%{customdata[2]} km from home<br>%{customdata[5]}<extra></extra>",
-    )  # fmt: skip
+    this = pl.col("transaction_number") == (number or "")
+    for part, name, colour, symbol, size in (
+        (
+            frame.filter(~this),
+            "Merchant" if number is None else "Others",
+            SUSPECT if number is None else USUAL,
+            "circle",
+            9,
+        ),
+        (frame.filter(this), "This one", SUSPECT, "star", 16),
+    ):
+        if not part.height:
+            continue
+        figure.add_scatter(
+            x=part["merchant_lon"].to_list(), y=part["merchant_lat"].to_list(), mode="markers", name=name,
+            customdata=[
+                [show.plain(_short(m)), show.money(a, currency), f"{d or 0:,.0f}", f"{p:.2f}", at, when]
+                for m, a, d, p, at, when in part.select(
+                    "merchant", "amount", "distance_from_home", "fraud_probability", "transaction_number",
+                    "transaction_date",
+                ).iter_rows()
+            ],
+            marker={"size": size, "symbol": symbol, "color": colour, "line": {"width": 1, "color": "white"}},
+            hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}, score %{customdata[3]}<br>"
+            "%{customdata[2]} km from home<br>%{customdata[5]}<extra></extra>",
+        )  # fmt: skip
     xs = [v for v in lines_x if v is not None] or [-125, -66]
     ys = [v for v in lines_y if v is not None] or [24, 50]
     pad_x, pad_y = max(0.6, (max(xs) - min(xs)) * 0.06), max(0.4, (max(ys) - min(ys)) * 0.06)

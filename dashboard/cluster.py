@@ -47,6 +47,7 @@ class Cluster:
         self._client: HazelcastClient | None = None
         self._lost = threading.Event()
         self._lost.set()
+        self._tried = threading.Event()
         self.watched = Watched("Hazelcast")
         threading.Thread(target=self._keep_connected, name="hazelcast-connect", daemon=True).start()
 
@@ -111,6 +112,8 @@ class Cluster:
         )
 
     def _call(self, action: Callable[[HazelcastClient], Any]) -> Any:
+        # Who comes while the first connection is made waits for it: nothing is away yet.
+        self._tried.wait(_RECONNECT_SECONDS)
         client = self._client
         if client is None or not self.watched.state.up:
             raise TransientError(f"Hazelcast is away: {self.watched.state.detail}")
@@ -132,8 +135,10 @@ class Cluster:
                 self._client = connect(self._settings, _RECONNECT_SECONDS)
                 self._client.lifecycle_service.add_listener(self._on_lifecycle)
                 self.watched.up()
+                self._tried.set()
             except FraudflowError as error:
                 self.watched.away(error)
+                self._tried.set()
                 logger.warning("%s", error)
                 threading.Event().wait(_RETRY_SECONDS)
                 self._lost.set()

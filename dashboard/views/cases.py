@@ -170,7 +170,7 @@ def _case(shared: Services, number: str, who: str) -> None:
         with right:
             st.subheader("Where")
             st.plotly_chart(
-                charts.places(history.frame, currency), key="where", config=charts.CONFIG,
+                charts.places(history.frame, currency, number), key="where", config=charts.CONFIG,
                 alt="The card's transactions on a map, with the distance from home",
             )  # fmt: skip
         st.dataframe(

@@ -12,6 +12,7 @@ from dashboard.services import Services, services
 
 _TOP = 15
 _MAP_ROWS = 300
+_CLOCK = ("transaction_weekday_code", "transaction_hour_code")
 _LABELS = DIMENSIONS | {"transaction_weekday_code": "Weekday", "transaction_hour_code": "Hour"}
 _FIXED: dict[str, list] = {
     "transaction_weekday_code": list(range(7)),
@@ -28,6 +29,7 @@ def page() -> None:
     with right:
         frame.systems()
     threshold, filters = _choices(shared)
+    _ask_ahead(shared, threshold, filters)
     _headline(shared, threshold, filters)
     st.subheader("Suspected fraud by")
     dimension = st.segmented_control(
@@ -42,6 +44,17 @@ def page() -> None:
         _days(shared, threshold, filters)
     _map(shared, threshold, filters)
     _distributions(shared, threshold, filters)
+
+
+def _ask_ahead(shared: Services, threshold: float, filters: Filters) -> None:
+    """Set the cluster to work on all that the page will ask, before the first part of it waits."""
+    shared.answers.ask(
+        queries.suspected(filters), queries.suspected(filters, st.session_state.get("by") or "category"),
+        queries.suspected(filters, *_CLOCK), queries.suspected(filters, "day"),
+        queries.suspects(threshold, filters, _MAP_ROWS), queries.suspected(filters, "amount_band"),
+        queries.cube(filters), queries.amounts(filters),
+        wait_seconds=0,
+    )  # fmt: skip
 
 
 def _choices(shared: Services) -> tuple[float, Filters]:
@@ -163,13 +176,12 @@ def _look_only_at(dimension: str, name: str) -> None:
 @st.fragment(run_every="5s")
 def _week(shared: Services, threshold: float, filters: Filters) -> None:
     st.subheader("Hour and weekday")
-    keys = ("transaction_weekday_code", "transaction_hour_code")
-    (answer,) = shared.answers.ask(queries.suspected(filters, *keys))
+    (answer,) = shared.answers.ask(queries.suspected(filters, *_CLOCK))
     if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    grid = tally.by(answer.frame.drop_nulls(keys), threshold, *keys, of=_every(shared, filters)[1]).sort(keys)
-    grid = grid.rename(dict(zip(keys, ("weekday", "hour"), strict=True)))
+    grid = tally.by(answer.frame.drop_nulls(_CLOCK), threshold, *_CLOCK, of=_every(shared, filters)[1]).sort(_CLOCK)
+    grid = grid.rename(dict(zip(_CLOCK, ("weekday", "hour"), strict=True)))
     st.plotly_chart(
         charts.week(grid), key="week", config=charts.CONFIG, alt="Suspected transactions by hour and weekday"
     )

@@ -76,7 +76,13 @@ def _show() -> None:
         "Download CSV", result.frame.write_csv(), "predictions.csv", "text/csv", icon=":material/download:",
         width="stretch", on_click="ignore",
     )  # fmt: skip
-    st.dataframe(result.frame, hide_index=True, key="rows", alt="The rows of the answer")
+    st.dataframe(
+        result.frame, hide_index=True, key="rows", alt="The rows of the answer",
+        column_config={
+            name: st.column_config.NumberColumn(format="localized")
+            for name, kind in result.frame.schema.items() if kind.is_float()
+        },
+    )  # fmt: skip
     figure = charts.anything(result.frame)
     if figure is not None:
         st.plotly_chart(figure, key="picture", config=charts.CONFIG, alt="The first 40 rows as bars")
