@@ -1,10 +1,9 @@
-"""The Streamlit app: `fraudflow dashboard`, or `streamlit run dashboard/app.py`."""
+"""The pages: `fraudflow dashboard`, or `streamlit run dashboard/server.py`."""
 
 from pathlib import Path
 
 import streamlit as st
 
-from dashboard import metrics
 from dashboard.services import services
 from dashboard.views import answer, cases, explore, live, model, operations, sql
 
@@ -31,7 +30,6 @@ def main() -> None:
         # A customer has no login here: the link is what lets them in, to this one page.
         chosen.run()
         return
-    metrics.serve(shared)
     if shared.settings.dashboard.secrets is not None and not st.user.is_logged_in:
         st.title("fraudflow")
         st.write("Card transactions and people's names are behind this door.")

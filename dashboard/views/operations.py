@@ -128,6 +128,10 @@ def _further(shared: Services) -> None:
             if port
             else "Set `FRAUDFLOW_DASHBOARD__METRICS_PORT=9108`, and this dashboard serves its numbers to Prometheus."
         )
+        st.markdown(
+            "Each scorer serves its own, at the addresses in Prefect's artifact *scoring*; "
+            "`FRAUDFLOW_SCORING__HEALTH_PORT=9400` makes them 9400, 9401 and so on."
+        )
         st.download_button("Grafana dashboard", GRAFANA.read_text(), "fraudflow-grafana.json", "application/json",
                            icon=":material/download:", on_click="ignore")  # fmt: skip
     with center, st.container(border=True):

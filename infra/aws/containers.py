@@ -46,7 +46,7 @@ _WORKER = [
     "never",
     "--with-healthcheck",
 ]
-_DASHBOARD = ["python", "-m", "streamlit", "run", "dashboard/app.py", "--server.address", "0.0.0.0"]  # noqa: S104 - the security group decides who reaches it
+_DASHBOARD = ["python", "-m", "streamlit", "run", "dashboard/server.py", "--server.address", "0.0.0.0"]  # noqa: S104 - the security group decides who reaches it
 
 
 def task_definition(stack: Stack, role: str, image: str, secrets: Mapping[str, str], interface: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from infra.local.processes import Started, python, spawn
 from infra.settings import DashboardSettings, Settings
 
 NAME = "dashboard"
-APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+APP = Path(__file__).parents[2] / "dashboard" / "server.py"
 
 
 def installed() -> bool:

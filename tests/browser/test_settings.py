@@ -92,12 +92,9 @@ def test_a_question_that_takes_too_long_is_given_up_and_told(shown, serve, brows
     page.close()
 
 
-def test_metrics_have_every_name_that_the_grafana_dashboard_draws(shown, serve, browser):
+def test_metrics_have_every_name_that_the_grafana_dashboard_draws(shown, serve):
     port = ports.choose(0, setting="")
-    url = serve(ports.choose(0, setting=""), FRAUDFLOW_DASHBOARD__METRICS_PORT=str(port))
-    page = browser.new_page()
-    page.goto(url)  # the first visit opens the port
-    expect(page.get_by_text("Hazelcast up")).to_be_visible()
+    serve(ports.choose(0, setting=""), FRAUDFLOW_DASHBOARD__METRICS_PORT=str(port))
 
     def served():
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
@@ -107,11 +104,10 @@ def test_metrics_have_every_name_that_the_grafana_dashboard_draws(shown, serve, 
     drawn = {
         name
         for panel in json.loads(GRAFANA.read_text())["panels"]
-        for target in panel["targets"]
+        for target in panel.get("targets", ())
         for name in re.findall(r"fraudflow_\w+", target["expr"])
         if not name.startswith("fraudflow_scorer_")
     }
     assert len(drawn) >= 8
     until(lambda: drawn <= served().keys(), what=f"all of {sorted(drawn)}")
     assert served()["fraudflow_projected_transactions"] == shown.fed.height + len(shown.extra)
-    page.close()

@@ -1,0 +1,20 @@
+"""What Streamlit serves: the pages of app.py; and, from its start and not from the first visit on, what they share."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard import metrics
+from dashboard.services import services
+
+
+@asynccontextmanager
+async def _lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
+    metrics.serve(services())
+    yield {}
+
+
+app = st.App(Path(__file__).with_name("app.py"), lifespan=_lifespan)
