@@ -1,5 +1,6 @@
 """What Streamlit serves: the pages of app.py; and, from its start and not from the first visit on, what they share."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,9 +11,13 @@ import streamlit as st
 from dashboard import metrics
 from dashboard.services import services
 
+_NICENESS = 5
+
 
 @asynccontextmanager
 async def _lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
+    # Where they share cores, those who score come first.
+    os.nice(_NICENESS)
     metrics.serve(services())
     yield {}
 
