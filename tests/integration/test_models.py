@@ -1,5 +1,7 @@
 """Models with a past, and models that change, while transactions flow through a real Kafka."""
 
+import dataclasses
+import os
 import signal
 import threading
 from collections import Counter
@@ -8,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from infra.feature_store import FeatureStore
+from infra.kafka import group_members
 from infra.model_store import Bounds, ModelStore, Roles
 from infra.seeding import seed
 from infra.settings import Settings
@@ -19,6 +23,7 @@ from scoring.features import Features
 from scoring.history import ONLINE_INPUTS, History
 from scoring.inputs import observe
 from scoring.model import Model, unpack_model
+from simulator.population import write_population
 from tests.integration.scored import committed, drain, produce, simulated
 from tests.kafka_log import read, values
 from tests.models import ONLINE, saved, trained
@@ -61,30 +66,47 @@ def answers(settings: Settings, probability: str = "fraud_probability") -> dict[
     }
 
 
-def test_online_features_survive_kills_rebalances_and_poison(settings, client, spawn, population, tmp_path: Path):
+def test_online_features_survive_kills_rebalances_poison_and_new_features(
+    settings, client, spawn, population, tmp_path: Path
+):
     """They are those of one pass over the log, to the last bit, and so are the probabilities."""
     made, directory = population
     tables = read_feature_files(directory)
     FeatureStore(client).load(tables)
     model = trained()
-    changes = {"FRAUDFLOW_SCORING__MODEL": str(saved(model, tmp_path)), "FRAUDFLOW_SCORING__MAX_BATCH": "700"}
-    seed(settings.kafka, simulated(made, 15_000), "first")
+    changes = {"FRAUDFLOW_SCORING__MODEL": str(saved(model, tmp_path)), "FRAUDFLOW_SCORING__MAX_BATCH": "300"}
+    changes |= {"FRAUDFLOW_SCORING__FEATURE_POLL_SECONDS": "0.1"}
+    seed(settings.kafka, simulated(made, 20_000), "first")
     produce(settings, [b"poison", b"{}"] * 20)
-    seed(settings.kafka, simulated(made, 25_000), "second")
+    seed(settings.kafka, simulated(made, 40_000), "second")
     scorer = spawn("0", **changes)
     for kills in range(1, 4):
         until(lambda at=kills: committed(settings) > at * 4_000, what="progress")
         scorer.send_signal(signal.SIGKILL)
         scorer.wait()
+        assert committed(settings) < 60_000
         scorer = spawn("0", **changes)
-    until(lambda: committed(settings) > 18_000, what="progress")
+    write_population(
+        dataclasses.replace(made, customers=made.customers.with_columns(city=pl.lit("Newtown"))), tmp_path / "moved"
+    )
+    newer = read_feature_files(tmp_path / "moved")
+    FeatureStore(client).load(newer)
+
+    def scored_with_newer() -> bool:
+        seed(settings.kafka, simulated(made, 10), os.urandom(4).hex())
+        return newer.version in {p["features_version"] for p in predictions(settings)}
+
+    until(scored_with_newer, what="the new features")
     spawn("1", **changes)
-    until(lambda: committed(settings) > 24_000, what="progress with two")
+    until(lambda: group_members(settings.kafka, settings.scoring.group_id) == 2, what="two scorers")
+    seed(settings.kafka, simulated(made, 20_000), "third")
+    until(lambda: committed(settings) > 62_000, what="progress with two")
     scorer.terminate()
     assert scorer.wait(15) == 0
     drain(settings)
-    assert len(predictions(settings)) == 40_000
-    assert answers(settings) == scored_again(settings, Features.from_tables(tables), unpack_model(model))
+    again = scored_again(settings, Features.from_tables(tables), unpack_model(model))
+    assert len(predictions(settings)) == len(again) > 80_000
+    assert answers(settings) == again
 
 
 @contextmanager
