@@ -50,7 +50,6 @@ _AMOUNT_BAND = (
     "CASE " + " ".join(f"WHEN amount >= {edge} THEN {edge}" for edge in reversed(AMOUNT_EDGES)) + " ELSE 0 END"
 )
 _DAY = "SUBSTRING(transaction_date, 1, 10)"
-_AT_LEAST_LOWEST = f"fraud_probability >= {LOWEST}"
 _CLOCK = ("transaction_weekday_code", "transaction_hour_code")
 _COUNTS = "COUNT(*) AS transactions, SUM(amount) AS total"
 
@@ -121,11 +120,11 @@ def suspected(filters: Filters, *dimensions: str) -> Question:
     known = {name: name for name in (*DIMENSIONS, *_CLOCK)} | {"day": _DAY, "amount_band": _AMOUNT_BAND}
     keys = [known[name] for name in dimensions]
     named = [f'{known[name]} AS "{name}", ' for name in dimensions]
-    where, parameters = filters.where(_AT_LEAST_LOWEST)
+    where, parameters = filters.where("fraud_probability >= ?")
     return Question(
         f'SELECT {"".join(named)}{_BAND} AS band, {_COUNTS} FROM "{PREDICTION_VIEW}" {where} '
         f"GROUP BY {', '.join([*keys, _BAND])}",
-        parameters,
+        (LOWEST, *parameters),
     )
 
 
@@ -171,7 +170,9 @@ def truth_above() -> Question:
     columns = f"model_version, {_DAY}, is_fraud, {_BAND}"
     return Question(
         f'SELECT model_version, {_DAY} AS "day", is_fraud, {_BAND} AS band, {_COUNTS}, '
-        f'SUM(fraud_probability) AS probability FROM "{PREDICTION_VIEW}" WHERE {_AT_LEAST_LOWEST} GROUP BY {columns}'
+        f'SUM(fraud_probability) AS probability FROM "{PREDICTION_VIEW}" WHERE fraud_probability >= ? '
+        f"GROUP BY {columns}",
+        (LOWEST,),
     )
 
 

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 _MAX_MESSAGE_BYTES = 64 << 20
-_OPEN_SECONDS = 60.0
+_OPEN_SECONDS = 120.0
 
 
 @dataclass
@@ -116,6 +116,10 @@ def looking(url: str, paths: Sequence[str], seen: Seen) -> Iterator[None]:
             await asyncio.gather(*tasks)
         except Exception as error:  # noqa: BLE001 - told to the caller's thread below
             failures.append(error)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     main = loop.create_task(everybody())
     thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait([main]),), daemon=True)
@@ -129,6 +133,6 @@ def looking(url: str, paths: Sequence[str], seen: Seen) -> Iterator[None]:
         yield
     finally:
         loop.call_soon_threadsafe(main.cancel)
-        thread.join(10)
+        thread.join()
     if failures:
         raise RuntimeError("a session ended by itself") from failures[0]

@@ -114,7 +114,7 @@ def _every(shared: Services, filters: Filters) -> tuple[Answer, pl.DataFrame | N
     return answer, None if answer.frame is None else tally.within(answer.frame, filters)
 
 
-@st.fragment(run_every="5s")
+@st.fragment(run_every=frame.SLOW_REFRESH)
 def _headline(shared: Services, threshold: float, filters: Filters) -> None:
     (answer,) = shared.answers.ask(queries.suspected(filters))
     every, counts = _every(shared, filters)
@@ -128,7 +128,7 @@ def _headline(shared: Services, threshold: float, filters: Filters) -> None:
     frame.freshness([answer, every], shared.settings.dashboard.time_zone)
 
 
-@st.fragment(run_every="5s")
+@st.fragment(run_every=frame.SLOW_REFRESH)
 def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: str) -> None:
     (answer,) = shared.answers.ask(queries.suspected(filters, dimension))
     if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
@@ -173,7 +173,7 @@ def _look_only_at(dimension: str, name: str) -> None:
     st.session_state[dimension] = [name]
 
 
-@st.fragment(run_every="5s")
+@st.fragment(run_every=frame.SLOW_REFRESH)
 def _week(shared: Services, threshold: float, filters: Filters) -> None:
     st.subheader("Hour and weekday")
     (answer,) = shared.answers.ask(queries.suspected(filters, *_CLOCK))
@@ -187,7 +187,7 @@ def _week(shared: Services, threshold: float, filters: Filters) -> None:
     )
 
 
-@st.fragment(run_every="5s")
+@st.fragment(run_every=frame.SLOW_REFRESH)
 def _days(shared: Services, threshold: float, filters: Filters) -> None:
     st.subheader("Day by day")
     (answer,) = shared.answers.ask(queries.suspected(filters, "day"))
@@ -201,7 +201,7 @@ def _days(shared: Services, threshold: float, filters: Filters) -> None:
     )  # fmt: skip
 
 
-@st.fragment(run_every="5s")
+@st.fragment(run_every=frame.SLOW_REFRESH)
 def _map(shared: Services, threshold: float, filters: Filters) -> None:
     settings = shared.settings.dashboard
     st.subheader("Merchants, homes and the way between")
@@ -219,7 +219,7 @@ def _map(shared: Services, threshold: float, filters: Filters) -> None:
         st.link_button("Open the case", frame.case_link(numbers[0]), icon=":material/open_in_new:", type="primary")
 
 
-@st.fragment(run_every="5s")
+@st.fragment(run_every=frame.SLOW_REFRESH)
 def _distributions(shared: Services, threshold: float, filters: Filters) -> None:
     bands, suspects = shared.answers.ask(queries.suspected(filters), queries.suspected(filters, "amount_band"))
     (every,) = shared.answers.ask(queries.amounts(filters), wait_seconds=0)

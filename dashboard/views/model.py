@@ -31,7 +31,7 @@ def page() -> None:
     _judge(shared, source or _DATA, threshold)
 
 
-@st.fragment(run_every="5s")
+@st.fragment(run_every=frame.SLOW_REFRESH)
 def _judge(shared: Services, source: str, threshold: float) -> None:
     above, below = shared.answers.ask(queries.truth_above(), queries.truth_below(), fresh_seconds=15)
     known = quality.together(above.frame, below.frame)

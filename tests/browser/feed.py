@@ -24,7 +24,7 @@ MODEL_VERSION = "baseline-3f9a1c20"
 FEATURES_VERSION = "f-20251101"
 _EARTH_RADIUS_KM = 6371.0087714
 # Simulated verdicts of a good model: most fraud scores high, a little honest business does too.
-_FRAUD_BETA, _HONEST_BETA = (4.0, 1.2), (0.35, 14.0)
+_FRAUD_BETA, _HONEST_BETA = (4.0, 1.2), (0.1, 30.0)
 _ODD_SHARE, _ODD_BETA = 0.004, (1.6, 2.2)
 
 

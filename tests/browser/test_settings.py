@@ -65,7 +65,7 @@ def test_nothing_is_shown_before_a_login_and_a_verdict_carries_who_logged_in(sho
 
     page.goto(f"{walled}/cases?case=walled-1")
     page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(f"{walled}/**")
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
     page.goto(f"{walled}/cases?case=walled-1")
     page.get_by_role("button", name="Take this case").click()
     page.get_by_role("button", name="Genuine").click()
