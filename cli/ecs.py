@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.run import run_deployment
-from infra.aws import cost, plan
+from infra.aws import cost, plan, preconditions
 from infra.aws.stack import Stack
 from infra.settings import Settings
 
@@ -21,7 +21,7 @@ def provision(settings: Settings, progress: Progress, *, topics: bool, yes: bool
         TerminalError: the settings do not do, or the run failed.
     """
     stack = Stack.of(settings)
-    plan.check(stack)
+    preconditions.check(stack)
     out = Console()
     out.print(_price(settings))
     out.print(

@@ -49,6 +49,7 @@ def _whats_there(stack: Stack) -> dict[str, int]:
             services=ecs.list_services(cluster=cluster["clusterArn"])["serviceArns"] or ["none"],
         )["services"]
     ]
+    balancers = stack.api("elbv2").describe_load_balancers()["LoadBalancers"]
     namespaces = stack.api("servicediscovery").list_namespaces()["Namespaces"]
     return {
         "vpc": len(vpcs),
@@ -67,6 +68,12 @@ def _whats_there(stack: Stack) -> dict[str, int]:
         "log group": len(stack.api("logs").describe_log_groups()["logGroups"]),
         "bucket": len(stack.api("s3").list_buckets()["Buckets"]),
         "image repository": len(stack.api("ecr").describe_repositories()["repositories"]),
+        "target group": len(stack.api("elbv2").describe_target_groups()["TargetGroups"]),
+        "load balancer": len(balancers),
+        "listener": sum(
+            len(stack.api("elbv2").describe_listeners(LoadBalancerArn=b["LoadBalancerArn"])["Listeners"])
+            for b in balancers
+        ),
         "secret": len(stack.api("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"]),
         "dns namespace": len(namespaces),
         "dns service": len(stack.api("servicediscovery").list_services()["Services"]),
