@@ -46,7 +46,7 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
     try:
         if topics:
             provide_topics()
-            _refuse_loss(compare_topics(), stack)
+            refuse_loss(compare_topics(), stack)
         for step in steps:
             ids = {key: outcome["id"] for key, outcome in outcomes.items()}
             outcomes[step.key] = provide(step.kind, step.name, ids, expires)
@@ -66,7 +66,12 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
     return {"created": done["created"], "changed": done["changed"], "tasks": tasks, "work_pool": pool, "ids": ids}
 
 
-def _refuse_loss(differences: list[TopicDifference], stack: Stack) -> None:
+def refuse_loss(differences: list[TopicDifference], stack: Stack) -> None:
+    """Stop where topics that exist have fewer replicas than the settings ask for.
+
+    Raises:
+        TerminalError: with every such topic; unless the settings allow it, for a trial.
+    """
     risky = [str(one) for one in differences if one.risks_loss]
     if risky and not stack.settings.aws.allow_insecure:
         raise TerminalError("a broker could take committed records with it: " + "; ".join(risky))

@@ -26,6 +26,7 @@ from tests.conftest import PROJECT, environment, reporting_to, running
 
 REGION = "us-east-1"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+SECRET_WORDS = ("kafka-secret-word", "prefect-secret-word", "dashboard-secret-word")
 LOGIN_FILE = Path(__file__).with_name("login.toml")
 _READS = ("Describe", "Get", "Head", "List")
 

@@ -1,6 +1,7 @@
 """What AWS refuses, and what people are told. boto3's Stubber answers in AWS's place: simulated AWS refuses little."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import Stubber
 from pydantic import SecretStr, ValidationError
 
+from flows.provision_ecs import refuse_loss
 from infra.aws import client, cost, plan, preconditions, services
 from infra.aws.kinds import kind
 from infra.aws.ledger import Ledger
@@ -17,6 +19,7 @@ from infra.aws.network import interface_pattern
 from infra.aws.resource import Resource
 from infra.aws.stack import Stack
 from infra.errors import TerminalError, TransientError
+from infra.kafka import TopicDifference
 from infra.settings import AwsSettings, Settings
 from tests.aws.conftest import REGION
 
@@ -195,6 +198,15 @@ def test_a_secret_of_ones_own_is_used_and_the_known_one_is_not(stack: Stack) -> 
     stack.settings.scoring.card_token_key = SecretStr("a key of our own")
     specs = {step.name: step.spec({}) for step in plan.steps(stack) if step.kind == "secret"}
     assert specs["card-token"] == {"value": {"key": "a key of our own"}}
+
+
+@pytest.mark.parametrize(("what", "stops"), [("replication factor", True), ("partitions", False)])
+def test_topics_that_a_broker_can_take_with_it_stop_provisioning(stack: Stack, what: str, stops: bool) -> None:
+    difference = TopicDifference("Transactions", what, "1", "3")
+    with pytest.raises(TerminalError, match="Transactions") if stops else nullcontext():
+        refuse_loss([difference], stack)
+    stack.settings.aws.allow_insecure = True
+    refuse_loss([difference], stack)
 
 
 # Small things

@@ -15,11 +15,10 @@ from infra.aws import containers, plan
 from infra.aws.containers import DASHBOARD, FLOWS, MEMBERS, ROLES, SCORERS, SERVICES, WORKER
 from infra.aws.stack import Stack
 from infra.aws.work_pool import base_job_template
-from tests.aws.conftest import Calls, Ids, reset, settings_for
+from tests.aws.conftest import SECRET_WORDS, Calls, Ids, reset, settings_for
 
 pytestmark = pytest.mark.server
 
-SECRET_WORDS = ("kafka-secret-word", "prefect-secret-word", "dashboard-secret-word")
 # Actions that IAM can tie to no resource, and why each is granted.
 ANY_RESOURCE = {
     "ecr:GetAuthorizationToken": "the login of the image registry",
