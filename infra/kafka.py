@@ -142,7 +142,7 @@ def topic_config(kafka: KafkaSettings, name: str) -> dict[str, str]:
     elif kafka.retention_hours:
         config["retention.ms"] = str(round(kafka.retention_hours * 3_600_000))
     if kafka.replication_factor >= 3:
-        config["min.insync.replicas"] = "2"
+        config[_INSYNC] = "2"
     return config
 
 
@@ -158,13 +158,14 @@ class TopicDifference:
     @property
     def risks_loss(self) -> bool:
         """Whether one broker can take committed records with it."""
-        return self.what in {_REPLICAS, "min.insync.replicas"}
+        return self.what in {_REPLICAS, _INSYNC, _UNCLEAN}
 
     def __str__(self) -> str:
         return f"topic {self.topic} has {self.what} {self.found}, and the settings say {self.wanted}"
 
 
 _PARTITIONS, _REPLICAS = "partitions", "replication factor"
+_INSYNC, _UNCLEAN = "min.insync.replicas", "unclean.leader.election.enable"
 
 
 def topic_differences(kafka: KafkaSettings) -> list[TopicDifference]:
@@ -192,10 +193,13 @@ def topic_differences(kafka: KafkaSettings) -> list[TopicDifference]:
         ):
             if has < least:
                 found.append(TopicDifference(name, what, str(has), str(least)))
-        for key, wanted in topic_config(kafka, name).items():
-            has = configs[name][key].value
-            if has != wanted and not (key == "min.insync.replicas" and int(has) > int(wanted)):
-                found.append(TopicDifference(name, key, has, wanted))
+        # Not asked for at creation: it is the cluster's to say, and some do not let a topic say it.
+        unclean = {_UNCLEAN: "false"} if kafka.replication_factor >= 3 else {}
+        for key, wanted in (topic_config(kafka, name) | unclean).items():
+            entry = configs[name].get(key)
+            if entry is None or entry.value == wanted or (key == _INSYNC and int(entry.value) > int(wanted)):
+                continue
+            found.append(TopicDifference(name, key, entry.value, wanted))
     return found
 
 

@@ -194,6 +194,9 @@ def environment(stack: Stack, role: str) -> dict[str, str]:
         variables |= {"PREFECT_API_URL": prefect_api_url(stack), "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     if role != WORKER:
         variables |= _settings(stack)
+    if role == FLOWS:
+        # Prefect's default is pickle: whoever can write a result could run code here.
+        variables["PREFECT_RESULTS_DEFAULT_SERIALIZER"] = "json"
     if role in {SCORERS, FLOWS}:
         variables["FRAUDFLOW_AWS__REGION"] = stack.region
     if role == DASHBOARD:

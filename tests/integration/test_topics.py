@@ -8,7 +8,8 @@ from infra.settings import Settings
 
 def _config(settings: Settings, topic: str) -> dict[str, str]:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    (future,) = AdminClient(client_config(settings.kafka)).describe_configs([resource]).values()
+    admin = AdminClient(client_config(settings.kafka))
+    (future,) = admin.describe_configs([resource]).values()
     return {name: entry.value for name, entry in future.result(30).items()}
 
 
