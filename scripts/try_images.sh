@@ -44,7 +44,7 @@ inside() { # ROOT COMMAND...: as ECS starts it
 stand_in python:3.13-slim-bookworm python3,python3-venv,python3-pip,python-is-python3,ca-certificates
 stand_in eclipse-temurin:25-jre-noble openjdk-25-jre-headless
 for target in app member; do
-    store bud --quiet --layers --pull=never --network=host --target "$target" --tag "fraudflow:$target-try" . >/dev/null
+    store bud --quiet --format=docker --layers --pull=never --network=host --target "$target" --tag "fraudflow:$target-try" . >/dev/null
 done
 store images --format '{{.Name}}:{{.Tag}} {{.Size}}' | grep fraudflow
 
@@ -79,6 +79,8 @@ from infra.settings import Settings
 print(shlex.join(command(Stack.of(Settings()), MEMBERS, "127.0.0.1")).replace("aws.enabled=true", "aws.enabled=false"))')
 inside "$member" bash -euc '
     '"$command"' >/tmp/log 2>&1 & pid=$!
-    for _ in $(seq 60); do (exec 3<>/dev/tcp/127.0.0.1/5701) 2>/dev/null && break; sleep 1; done
-    grep -q "is STARTED" /tmp/log && echo "ok: a member starts with the command of its task definition"
-    kill $pid && wait $pid || [ $? = 143 ] && echo "ok: and ends on SIGTERM"'
+    for _ in $(seq 60); do grep -q "is STARTED" /tmp/log && break; [ -d /proc/$pid ] || break; sleep 1; done
+    grep -q "is STARTED" /tmp/log || { cat /tmp/log; exit 1; }
+    (exec 3<>/dev/tcp/127.0.0.1/5701) && echo "ok: a member starts with the command of its task definition"
+    kill $pid; wait $pid || true
+    grep -q "Running shutdown hook" /tmp/log && echo "ok: and leaves the cluster on SIGTERM"'

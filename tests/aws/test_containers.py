@@ -158,6 +158,14 @@ def test_the_members_container_serves(tmp_path: Path) -> None:
     assert not re.search(r"SEVERE|unrecognized", text, re.IGNORECASE)
 
 
+def test_the_members_image_can_be_read_by_its_user(tmp_path: Path) -> None:
+    """Jars in the cache are their owner's alone, and the member is nobody."""
+    member_image.fill(tmp_path / "hazelcast", LocalSettings())
+    files = [path for path in (tmp_path / "hazelcast").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o444}
+
+
 def test_members_on_ecs_are_configured_like_those_here() -> None:
     """But for finding each other, and for keeping backups in another zone."""
     here, there = (
