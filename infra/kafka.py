@@ -15,6 +15,8 @@ from infra.settings import KafkaSettings
 REQUEST_TIMEOUT_SECONDS = 15.0
 # How often it is looked at what librdkafka has to say while it tries.
 _LISTENING_SECONDS = 1.0
+# How often it is looked whether new topics are known.
+_METADATA_SECONDS = 0.1
 _ADVICE = "Check the address, the login and the rights in FRAUDFLOW_KAFKA__*"
 _REFUSALS = {KafkaError._AUTHENTICATION, KafkaError._SSL}
 
@@ -130,7 +132,13 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise explained(error, f"cannot create topic {name}") from error
-    return partitions(kafka)
+    deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
+    while len(found := partitions(kafka)) < len(topic_names(kafka)):
+        # The broker that is asked may not have heard of a new topic yet.
+        if time.monotonic() > deadline:
+            raise TransientError(f"Kafka does not show the topics {', '.join(missing)} that it created")
+        time.sleep(_METADATA_SECONDS)
+    return found
 
 
 def topic_config(kafka: KafkaSettings, name: str) -> dict[str, str]:
