@@ -61,8 +61,16 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
             "To go back: run teardown/ecs; until then what is there costs money."
         ) from error
     done, dashboard = summary_of(outcomes), find_dashboard(ids)
-    logger.info("%s", dashboard)
-    _report(done, tasks, f"{len(deployments)} deployments in the VPC by work pool `{pool}`", dashboard, expires)
+    bucket = f"Files for the flows and the scorers: s3://{ids['bucket/files']}/..."
+    for line in (dashboard, bucket):
+        logger.info("%s", line)
+    _report(
+        done,
+        tasks,
+        f"{len(deployments)} deployments in the VPC by work pool `{pool}`",
+        f"{dashboard}\n\n{bucket}",
+        expires,
+    )
     return {"created": done["created"], "changed": done["changed"], "tasks": tasks, "work_pool": pool, "ids": ids}
 
 
@@ -77,7 +85,7 @@ def refuse_loss(differences: list[TopicDifference], stack: Stack) -> None:
         raise TerminalError("a broker could take committed records with it: " + "; ".join(risky))
 
 
-def _report(done: dict[str, list[str]], tasks: dict[str, int], runs: str, dashboard: str, expires: str) -> None:
+def _report(done: dict[str, list[str]], tasks: dict[str, int], runs: str, next_steps: str, expires: str) -> None:
     rows = "\n".join(f"| {name} | {count} |" for name, count in tasks.items())
     create_markdown_artifact(
         f"""## Provisioned on ECS
@@ -88,7 +96,7 @@ def _report(done: dict[str, list[str]], tasks: dict[str, int], runs: str, dashbo
 |---|---|
 {rows}
 
-{dashboard}
+{next_steps}
 
 There are {runs}. The stack expires {expires}, if it was made now.
 """,

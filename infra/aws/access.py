@@ -22,7 +22,11 @@ class Role(Kind):
 
     def find(self, stack: Stack) -> list[Resource]:
         roles = stack.pages("iam", "list_roles", "Roles", PathPrefix=stack.path)
-        return [self._resource(stack, role["RoleName"], role["RoleName"], self._tags(stack, role)) for role in roles]
+        prefix = role_name(stack, "")
+        return [
+            self._resource(stack, role["RoleName"].removeprefix(prefix), role["RoleName"], self._tags(stack, role))
+            for role in roles
+        ]
 
     def _tags(self, stack: Stack, role: Any) -> dict[str, str]:
         return tag_map(stack.api("iam").list_role_tags(RoleName=role["RoleName"])["Tags"])

@@ -127,6 +127,7 @@ def test_the_dashboard_asks_for_a_login(definitions: dict[str, dict[str, Any]]) 
     (container,) = definitions[DASHBOARD]["containerDefinitions"]
     given = {entry["name"]: entry["valueFrom"] for entry in container["secrets"]}
     assert given["FRAUDFLOW_DASHBOARD_LOGIN"].endswith(":toml::")
+    assert "/link" in given["FRAUDFLOW_DASHBOARD__LINK_KEY"], "customers' links are signed by a key of their own"
     environment = {entry["name"]: entry["value"] for entry in container["environment"]}
     assert environment["FRAUDFLOW_DASHBOARD_URL"] == "https://fraud.example.com", "customers' links begin with it"
 

@@ -62,8 +62,8 @@ def test_a_file_comes_once_and_again_only_when_it_changed(bucket: Any, tmp_path:
 
 
 def test_a_key_does_not_lead_out_of_the_cache(bucket: Any, tmp_path: Path) -> None:
-    bucket.put_object(Key="../../outside/file", Body=b"anything")
-    path = s3.fetch(f"s3://{BUCKET}/../../outside/file", tmp_path / "cache", REGION)
+    bucket.put_object(Key="../../../../outside/file", Body=b"anything")
+    path = s3.fetch(f"s3://{BUCKET}/../../../../outside/file", tmp_path / "cache", REGION)
     assert path.resolve().is_relative_to(tmp_path / "cache")
     with pytest.raises(InputError, match="folder"):
         s3.fetch(f"s3://{BUCKET}/models/..", tmp_path / "cache", REGION)
