@@ -11,6 +11,8 @@ from infra.settings import Settings
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0
+# A call to Hazelcast is given up after 15 s by default, and ECS waits 60 s for a scorer to end.
+STOP_SECONDS = 20.0
 
 
 class ProjectionWatch(threading.Thread):
@@ -27,8 +29,9 @@ class ProjectionWatch(threading.Thread):
         self._told = ""
 
     def stop(self) -> None:
-        """End the thread at its next look."""
+        """End the thread. A look that is under way ends first: it takes the mapping with Kafka's login away again."""
         self._stop_event.set()
+        self.join(STOP_SECONDS)
 
     def run(self) -> None:
         """Look, make what is missing, wait; for as long as the scorer lives."""
