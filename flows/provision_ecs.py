@@ -52,6 +52,9 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
             outcomes[step.key] = provide(step.kind, step.name, ids, expires)
         ids = {key: outcome["id"] for key, outcome in outcomes.items()}
         pool = provide_work_pool(ids)
+        next_steps = [find_dashboard(ids), f"Files for the flows and the scorers: s3://{ids['bucket/files']}/..."]
+        for line in next_steps:
+            logger.info("%s", line)
         tasks = wait_for_services()
         deployments = deploy_flows(pool)
     except FraudflowError as error:
@@ -60,17 +63,8 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
             "To go on: mend that and run provision/ecs again; what is there stays as it is.\n"
             "To go back: run teardown/ecs; until then what is there costs money."
         ) from error
-    done, dashboard = summary_of(outcomes), find_dashboard(ids)
-    bucket = f"Files for the flows and the scorers: s3://{ids['bucket/files']}/..."
-    for line in (dashboard, bucket):
-        logger.info("%s", line)
-    _report(
-        done,
-        tasks,
-        f"{len(deployments)} deployments in the VPC by work pool `{pool}`",
-        f"{dashboard}\n\n{bucket}",
-        expires,
-    )
+    done, runs = summary_of(outcomes), f"{len(deployments)} deployments in the VPC by work pool `{pool}`"
+    _report(done, tasks, runs, next_steps, expires)
     return {"created": done["created"], "changed": done["changed"], "tasks": tasks, "work_pool": pool, "ids": ids}
 
 
@@ -85,8 +79,9 @@ def refuse_loss(differences: list[TopicDifference], stack: Stack) -> None:
         raise TerminalError("a broker could take committed records with it: " + "; ".join(risky))
 
 
-def _report(done: dict[str, list[str]], tasks: dict[str, int], runs: str, next_steps: str, expires: str) -> None:
+def _report(done: dict[str, list[str]], tasks: dict[str, int], runs: str, next_steps: list[str], expires: str) -> None:
     rows = "\n".join(f"| {name} | {count} |" for name, count in tasks.items())
+    told = "\n\n".join(next_steps)
     create_markdown_artifact(
         f"""## Provisioned on ECS
 
@@ -96,7 +91,7 @@ def _report(done: dict[str, list[str]], tasks: dict[str, int], runs: str, next_s
 |---|---|
 {rows}
 
-{next_steps}
+{told}
 
 There are {runs}. The stack expires {expires}, if it was made now.
 """,
