@@ -51,6 +51,7 @@ lint: .venv/.tested ## Check style, types and the direction of imports
 	@$(RUN)/ruff format --check .
 	@$(RUN)/lint-imports --no-cache
 	@$(RUN)/pyright
+	@$(RUN)/hadolint Dockerfile
 
 format: .venv/.tested ## Format the code
 	@$(RUN)/ruff check --fix .

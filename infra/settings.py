@@ -48,7 +48,15 @@ class KafkaSettings(BaseModel):
     partitions: int = Field(
         default=4, ge=1, description="of each topic when it is created; bounds the scorer processes"
     )
-    replication_factor: int = Field(default=1, ge=1)
+    replication_factor: int = Field(
+        default=1, ge=1, description="of each topic when it is created; from 3 on, two replicas must have a record"
+    )
+    retention_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="how long a topic, when it is created, keeps records; left out: as the cluster does. "
+        "Labels are kept for ever",
+    )
 
     @model_validator(mode="after")
     def _whole_login(self) -> "KafkaSettings":
@@ -91,7 +99,9 @@ class ScoringSettings(BaseModel):
 
     group_id: str = "fraudflow-scorer"
     processes: int = Field(default=0, ge=0, description="0: one per core")
-    model: Path | None = Field(default=None, description="an ONNX classifier; left out: the project's own")
+    model: str | None = Field(
+        default=None, description="an ONNX classifier, a file or s3://bucket/key; left out: the project's own"
+    )
     model_sha256: str | None = Field(default=None, description="refuse any other file")
     alert_threshold: float = Field(default=0.5, ge=0, le=1)
     max_batch: int = Field(default=10_000, ge=1, le=100_000)
@@ -142,7 +152,7 @@ class LocalSettings(BaseModel):
     """The stack on this machine. A port of 0 means any free one."""
 
     home: Path = Field(default=Path(".fraudflow"), description="state, logs and pids")
-    cache: Path = Field(default=Path("~/.cache/fraudflow"), description="downloaded jars")
+    cache: Path = Field(default=Path("~/.cache/fraudflow"), description="downloaded jars, and copies from S3")
     kafka_port: int = Field(default=9092, ge=0, le=65_535)
     hazelcast_port: int = Field(default=5701, ge=0, le=65_530, description="of the first member; the others follow")
     prefect_port: int = Field(default=4200, ge=0, le=65_535)
@@ -185,7 +195,16 @@ class AwsSettings(BaseModel):
     )
     budget_usd: float = Field(default=100, gt=0, description="a month, above which the budget alarm mails")
     budget_email: str | None = Field(default=None, description="left out: no budget alarm")
-    dashboard_cidrs: list[str] = Field(default=[], description="your network's addresses that may open the dashboard")
+    dashboard_cidrs: list[str] = Field(
+        default=[], description="your network's addresses that may open the dashboard; left out: nobody can"
+    )
+    dashboard_url: str | None = Field(
+        default=None, description="https://...: a name of yours, to point at the load balancer; with dashboard_cidrs"
+    )
+    dashboard_certificate_arn: str | None = Field(default=None, description="of that name, in ACM")
+    metrics_cidrs: list[str] = Field(
+        default=[], description="of your Prometheus, in the VPC or a network joined to it; left out: no metrics"
+    )
     prefect_api_url: str | None = Field(
         default=None, description="as tasks in the VPC reach it; left out: prefect_api_url"
     )
@@ -200,12 +219,12 @@ class AwsSettings(BaseModel):
     )
     poll_seconds: float = Field(default=5, gt=0)
 
-    @field_validator("dashboard_cidrs")
+    @field_validator("dashboard_cidrs", "metrics_cidrs")
     @classmethod
     def _not_everybody(cls, cidrs: list[str]) -> list[str]:
         for cidr in cidrs:
             if ip_network(cidr).prefixlen < 8:
-                raise ValueError(f"{cidr} is nearly everybody: name the network that may open the dashboard")
+                raise ValueError(f"{cidr} is nearly everybody: name the network that may come in")
         return cidrs
 
     @model_validator(mode="after")

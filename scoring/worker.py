@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from infra import s3
 from infra.errors import FraudflowError, TerminalError
 from infra.kafka import ensure_topics
 from infra.settings import Settings, get_settings
@@ -24,6 +25,7 @@ from scoring.feature_watch import FeatureWatch
 from scoring.health import Health, HealthServer
 from scoring.loop import ScoringLoop
 from scoring.model import PROJECT_MODEL, load_model
+from scoring.projection_watch import ProjectionWatch
 from scoring.scorer import Scorer
 
 logger = logging.getLogger("scoring.worker")
@@ -37,8 +39,16 @@ _PR_SET_PDEATHSIG = 1
 class Worker:
     """Ties a scorer to its process: signals, supervisor, reports."""
 
-    def __init__(self, settings: Settings, slot: str, supervised: bool, heartbeat: Path | None = None):
+    def __init__(
+        self,
+        settings: Settings,
+        slot: str,
+        supervised: bool,
+        heartbeat: Path | None = None,
+        projection: ProjectionWatch | None = None,
+    ):
         self._settings = settings
+        self._projection = projection
         self._heartbeat = heartbeat
         self._slot = slot
         self._supervised = supervised
@@ -59,12 +69,14 @@ class Worker:
         if self._supervised:
             self._die_with_supervisor()
         scoring = self._settings.scoring
-        model = load_model(scoring.model or PROJECT_MODEL, scoring.model_sha256)
+        model = load_model(self._model_file(), scoring.model_sha256)
         partitions = ensure_topics(self._settings.kafka)[self._settings.kafka.topics.predictions]
         server = HealthServer(scoring, self._slot, self._health)
         self._url = server.url
         logger.info("health at %s/health, metrics at %s/metrics", server.url, server.url)
         self._features.start()
+        if self._projection:
+            self._projection.start()
         try:
             while not self._stopping() and self._features.wait(0.5) is None:
                 self._report({"state": self._features.state})
@@ -88,8 +100,20 @@ class Worker:
             self._report(loop.counters.report() | {"state": "stopped"}, now=True)
         finally:
             self._features.stop()
+            if self._projection:
+                self._projection.stop()
             self._health.stop()
             server.stop()
+
+    def _model_file(self) -> Path:
+        named, settings = self._settings.scoring.model, self._settings
+        if named is None:
+            return PROJECT_MODEL
+        if not s3.is_s3(named):
+            return Path(named)
+        path = s3.fetch(named, settings.local.cache.expanduser(), settings.aws.region)
+        logger.info("the model is %s", named)
+        return path
 
     def _stopping(self) -> bool:
         return self._stop or (self._supervised and _stdin_ended())
@@ -143,12 +167,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One scorer process of a consumer group.")
     parser.add_argument("--slot", default=f"{os.uname().nodename}-{os.getpid()}", help="names its place for good")
     parser.add_argument("--supervised", action="store_true", help="report on stdout, end when stdin ends")
+    parser.add_argument("--projection", action="store_true", help="keep the projection's jobs too, as flows do")
     parser.add_argument("--heartbeat", type=Path, help="a file to touch while it moves, see scoring.heartbeat")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("hazelcast").setLevel(logging.WARNING)
     try:
-        Worker(get_settings(), arguments.slot, arguments.supervised, arguments.heartbeat).run()
+        settings = get_settings()
+        projection = ProjectionWatch(settings) if arguments.projection else None
+        Worker(settings, arguments.slot, arguments.supervised, arguments.heartbeat, projection).run()
     except TerminalError as error:
         logger.error("%s", error)
         return EXIT_TERMINAL
