@@ -115,7 +115,7 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
             [
                 NewTopic(
                     name,
-                    num_partitions=kafka.partitions,
+                    num_partitions=_partitions(kafka, name),
                     replication_factor=kafka.replication_factor,
                     config=topic_config(kafka, name),
                 )
@@ -141,11 +141,18 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
     return found
 
 
+def _partitions(kafka: KafkaSettings, name: str) -> int:
+    """The records of the models' topic are one story."""
+    return 1 if name == kafka.topics.models else kafka.partitions
+
+
 def topic_config(kafka: KafkaSettings, name: str) -> dict[str, str]:
     """What a topic is created with besides partitions and replicas."""
     # Business dates are old, and Kafka deletes by timestamp: topics stamp records on arrival.
     config = {"message.timestamp.type": "LogAppendTime"}
-    if name == kafka.topics.labels:
+    if name == kafka.topics.models:
+        config["cleanup.policy"] = "compact"
+    elif name == kafka.topics.labels:
         config["retention.ms"] = "-1"  # people's verdicts cannot be computed again
     elif kafka.retention_hours:
         config["retention.ms"] = str(round(kafka.retention_hours * 3_600_000))
@@ -196,7 +203,7 @@ def topic_differences(kafka: KafkaSettings) -> list[TopicDifference]:
         raise explained(error, "cannot see how the topics are configured") from error
     for name in names:
         for what, has, least in (
-            (_PARTITIONS, present[name], kafka.partitions),
+            (_PARTITIONS, present[name], _partitions(kafka, name)),
             (_REPLICAS, replicas[name], kafka.replication_factor),
         ):
             if has < least:

@@ -27,6 +27,7 @@ class Topics(BaseModel):
     alerts: str = "FraudAlerts"
     dead_letters: str = "DeadLetters"
     labels: str = "Labels"
+    models: str = "Models"
 
 
 class KafkaSettings(BaseModel):
@@ -100,10 +101,17 @@ class ScoringSettings(BaseModel):
     group_id: str = "fraudflow-scorer"
     processes: int = Field(default=0, ge=0, description="0: one per core")
     model: str | None = Field(
-        default=None, description="an ONNX classifier, a file or s3://bucket/key; left out: the project's own"
+        default=None,
+        description="an ONNX classifier, a file or s3://bucket/key; left out: the project's own. A champion in the "
+        "topic Models goes before it",
     )
     model_sha256: str | None = Field(default=None, description="refuse any other file")
-    alert_threshold: float = Field(default=0.5, ge=0, le=1)
+    alert_threshold: float = Field(
+        default=0.5, ge=0, le=1, description="left out: the model's own, if its manifest names one"
+    )
+    explain_alerts: bool = Field(
+        default=True, description="with a model's own booster; false where alerts are so many that it costs too much"
+    )
     max_batch: int = Field(default=10_000, ge=1, le=100_000)
     transaction_timeout_seconds: int = Field(default=10, ge=2)
     delivery: Literal["exactly-once", "at-least-once"] = Field(
@@ -124,6 +132,7 @@ class ScoringSettings(BaseModel):
         default=SecretStr("fraudflow-demo-key-change-me"), description="keys the HMAC-SHA256 that stands for a card"
     )
     feature_poll_seconds: float = Field(default=2, gt=0, description="how often the feature manifest is looked at")
+    model_poll_seconds: float = Field(default=0.5, gt=0, description="how often the topic of the models is looked at")
 
 
 class DashboardSettings(BaseModel):

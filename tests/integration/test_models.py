@@ -1,0 +1,221 @@
+"""Models with a past, and models that change, while transactions flow through a real Kafka."""
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from infra.feature_store import FeatureStore
+from infra.kafka import GroupReader, group_members, last_records
+from infra.model_store import Bounds, ModelStore, Roles
+from infra.seeding import seed
+from infra.settings import Settings
+from scoring.decode import decode_batch
+from scoring.feature_files import read_feature_files
+from scoring.features import Features
+from scoring.history import ONLINE_INPUTS, History
+from scoring.inputs import observe
+from scoring.model import Model, unpack_model
+from simulator.population import write_population
+from tests.integration.scored import drain, produce, simulated
+from tests.kafka_log import read, values
+from tests.models import ONLINE, saved, trained
+from tests.waiting import until
+
+STATIC = ("amt", "distance_from_home")
+USED = tuple(name for name in ONLINE if name in ONLINE_INPUTS)
+WITHIN = 5.0
+"""Seconds in which running scorers take a new role."""
+
+
+def predictions(settings: Settings) -> list[dict]:
+    return values(settings.kafka, settings.kafka.topics.predictions)
+
+
+def newest(settings: Settings, field: str) -> set:
+    """What the newest prediction of each partition says."""
+    return {
+        json.loads(m.value() or b"").get(field) for m in last_records(settings.kafka, settings.kafka.topics.predictions)
+    }
+
+
+def scored_again(settings: Settings, features: Features, model: Model) -> dict[tuple[int, int], list]:
+    """Every transaction's online inputs and probability, computed in one go from the log as it stands in Kafka."""
+    log = read(settings.kafka, settings.kafka.topics.transactions)
+    found: dict[tuple[int, int], list] = {}
+    columns = [ONLINE_INPUTS.index(name) for name in USED]
+    for partition in {m.partition() for m in log}:
+        messages = [m for m in log if m.partition() == partition]
+        rows, positions, _ = decode_batch([m.value() for m in messages])
+        batch, _ = features.build(rows, positions)
+        online = observe(History(), batch)
+        probability, _ = model.predict(model.matrix.build(batch.inputs, online))
+        for position, row, chance in zip(batch.positions, online[:, columns], probability, strict=True):
+            found[partition, messages[position].offset()] = [None if np.isnan(v) else v for v in row] + [chance]
+    return found
+
+
+def answers(predictions: list[dict], probability: str = "fraud_probability") -> dict[tuple[int, int], list]:
+    """The same as these predictions have it."""
+    return {
+        (p["source_partition"], p["source_offset"]): [
+            None if p[name] is None else np.float32(p[name]) for name in (*USED, probability)
+        ]
+        for p in predictions
+    }
+
+
+def test_online_features_survive_kills_rebalances_poison_and_new_features(
+    settings, client, spawn, population, tmp_path: Path
+):
+    """They are those of one pass over the log, to the last bit, and so are the probabilities."""
+    made, directory = population
+    tables = read_feature_files(directory)
+    FeatureStore(client).load(tables)
+    model = trained()
+    changes = {
+        "FRAUDFLOW_SCORING__MODEL": str(saved(model, tmp_path)),
+        "FRAUDFLOW_SCORING__MAX_BATCH": "300",
+        "FRAUDFLOW_SCORING__FEATURE_POLL_SECONDS": "0.1",
+    }
+    seed(settings.kafka, simulated(made, 20_000), "first")
+    produce(settings, [b"poison", b"{}"] * 20)
+    seed(settings.kafka, simulated(made, 40_000), "second")
+    group = GroupReader(settings.kafka, settings.scoring.group_id, settings.kafka.topics.transactions)
+    scorer = spawn("0", **changes)
+    for left in (55_000, 45_000):
+        until(lambda left=left: group.lag() < left, what="progress")
+        scorer.send_signal(signal.SIGKILL)
+        scorer.wait()
+        assert group.lag() > 10_000
+        scorer = spawn("0", **changes)
+    until(lambda: group.lag() < 35_000, what="progress")
+    write_population(
+        dataclasses.replace(made, customers=made.customers.with_columns(city=pl.lit("Newtown"))), tmp_path / "moved"
+    )
+    newer = read_feature_files(tmp_path / "moved")
+    FeatureStore(client).load(newer)
+
+    def scored_with_newer() -> bool:
+        seed(settings.kafka, simulated(made, 10), os.urandom(4).hex())
+        return newest(settings, "features_version") == {newer.version}
+
+    until(scored_with_newer, what="the new features")
+    spawn("1", **changes)
+    until(lambda: group_members(settings.kafka, settings.scoring.group_id) == 2, what="two scorers")
+    seed(settings.kafka, simulated(made, 20_000), "third")
+    until(lambda: group.lag() < 15_000, what="progress with two")
+    scorer.terminate()
+    assert scorer.wait(15) == 0
+    drain(settings)
+    group.close()
+    found = predictions(settings)
+    again = scored_again(settings, Features.from_tables(tables), unpack_model(model))
+    assert len(found) == len(again) > 80_000
+    assert answers(found) == again
+
+
+@contextmanager
+def flowing(settings: Settings, made) -> Iterator[list[int]]:
+    """Transactions come in, some hundreds a second; how many were sent is in the list when it ends."""
+    stop, sent = threading.Event(), [0]
+
+    def send() -> None:
+        while not stop.wait(0.05):
+            seed(settings.kafka, simulated(made, 50), f"flow-{sent[0]}")
+            sent[0] += 50
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield sent
+    finally:
+        stop.set()
+        thread.join()
+
+
+def answered_once(settings: Settings, sent: int) -> list[dict]:
+    """All predictions; each transaction has one."""
+    drain(settings)
+    found = predictions(settings)
+    sources = Counter((p["source_partition"], p["source_offset"]) for p in found)
+    assert len(sources) == len(found) == sent
+    return found
+
+
+def test_a_champion_is_swapped_and_a_shadow_answers_while_transactions_flow(settings, client, spawn, population):
+    made, directory = population
+    tables = read_feature_files(directory)
+    FeatureStore(client).load(tables)
+    store = ModelStore(settings.kafka)
+    first, second = trained(STATIC, 1, threshold=0.5), trained(ONLINE, 2, threshold=0.5)
+    for model in (first, second):
+        store.publish(model)
+    roles = store.assign(Roles(champion=first.version), 0)
+    for slot in ("0", "1"):
+        spawn(slot)
+    until(lambda: group_members(settings.kafka, settings.scoring.group_id) == 2, what="two scorers")
+    with flowing(settings, made) as sent:
+        until(lambda: newest(settings, "model_version") == {first.version}, what="the first model")
+        free = Bounds(highest_alert_rate=1.0, inference_factor=1e9)
+        roles = store.assign(
+            Roles(champion=first.version, challenger=second.version, mode="shadow", bounds=free), roles.generation
+        )
+        until(lambda: newest(settings, "challenger_version") == {second.version}, WITHIN, "the shadow, everywhere")
+        roles = store.assign(Roles(champion=second.version), roles.generation)
+        until(lambda: newest(settings, "model_version") == {second.version}, WITHIN, "the swap, everywhere")
+    found = answered_once(settings, sent[0])
+    shadowed = [p for p in found if "challenger_version" in p]
+    assert {(p["model_version"], p["challenger_version"]) for p in shadowed} == {(first.version, second.version)}
+    # What the model said in the shadow is what it says as the champion: its past is that of the whole log.
+    crowned = [p for p in found if p["model_version"] == second.version]
+    said = answers(shadowed, "challenger_probability") | answers(crowned)
+    again = scored_again(settings, Features.from_tables(tables), unpack_model(second))
+    assert said == {place: again[place] for place in said}
+
+
+def test_a_canary_has_its_cards_and_is_rolled_back(settings, client, spawn, population):
+    made, directory = population
+    FeatureStore(client).load(read_feature_files(directory))
+    store = ModelStore(settings.kafka)
+    champion, wild = trained(STATIC, 1, threshold=0.5), trained(STATIC, 4, threshold=0.0)
+    for model in (champion, wild):
+        store.publish(model)
+    roles = store.assign(Roles(champion=champion.version), 0)
+    spawn("0")
+    with flowing(settings, made) as sent:
+        until(lambda: newest(settings, "model_version") == {champion.version}, what="the champion's answers")
+        bounds = Bounds(after=300, highest_alert_rate=0.5)
+        store.assign(
+            Roles(champion=champion.version, challenger=wild.version, mode="canary", canary_share=0.3, bounds=bounds),
+            roles.generation,
+        )
+
+        def rolled_back() -> Roles | None:
+            standing = store.read().roles
+            return standing if standing and standing.generation == 3 else None
+
+        until(lambda: rolled_back() is not None, 30, "the roll-back")
+        behind = sent[0]
+        until(lambda: sent[0] > behind + 200, what="transactions after the roll-back")
+    found = answered_once(settings, sent[0])
+    standing = rolled_back()
+    assert standing is not None
+    assert standing.challenger is None
+    assert standing.champion == champion.version
+    assert "100.00% of" in standing.why
+    of_canary = [p for p in found if p["model_version"] == wild.version]
+    assert {int(p["card_token"][:8], 16) / 2**32 < 0.3 for p in of_canary} == {True}
+    assert 300 <= len(of_canary) < len(found) / 2
+    alerts = {p["transaction_number"]: p for p in values(settings.kafka, settings.kafka.topics.alerts)}
+    for p in of_canary:
+        assert alerts[p["transaction_number"]] == p
+        assert {"input", "value", "contribution", "text"} == set(p["reasons"][0])
