@@ -215,7 +215,9 @@ def test_a_canary_has_its_cards_and_is_rolled_back(settings, client, spawn, popu
     of_canary = [p for p in found if p["model_version"] == wild.version]
     assert {int(p["card_token"][:8], 16) / 2**32 < 0.3 for p in of_canary} == {True}
     assert 300 <= len(of_canary) < len(found) / 2
-    alerts = {p["transaction_number"]: p for p in values(settings.kafka, settings.kafka.topics.alerts)}
+    alerts = {
+        (p["source_partition"], p["source_offset"]): p for p in values(settings.kafka, settings.kafka.topics.alerts)
+    }
     for p in of_canary:
-        assert alerts[p["transaction_number"]] == p
+        assert alerts[p["source_partition"], p["source_offset"]] == p
         assert {"input", "value", "contribution", "text"} == set(p["reasons"][0])
