@@ -40,6 +40,10 @@ def predictions(settings: Settings) -> list[dict]:
     return values(settings.kafka, settings.kafka.topics.predictions)
 
 
+def place(prediction: dict) -> tuple[int, int]:
+    return prediction["source_partition"], prediction["source_offset"]
+
+
 def newest(settings: Settings, field: str) -> set:
     """What the newest prediction of each partition says."""
     return {
@@ -66,9 +70,7 @@ def scored_again(settings: Settings, features: Features, model: Model) -> dict[t
 def answers(predictions: list[dict], probability: str = "fraud_probability") -> dict[tuple[int, int], list]:
     """The same as these predictions have it."""
     return {
-        (p["source_partition"], p["source_offset"]): [
-            None if p[name] is None else np.float32(p[name]) for name in (*USED, probability)
-        ]
+        place(p): [None if p[name] is None else np.float32(p[name]) for name in (*USED, probability)]
         for p in predictions
     }
 
@@ -146,7 +148,7 @@ def answered_once(settings: Settings, sent: int) -> list[dict]:
     """All predictions; each transaction has one."""
     drain(settings)
     found = predictions(settings)
-    sources = Counter((p["source_partition"], p["source_offset"]) for p in found)
+    sources = Counter(place(p) for p in found)
     assert len(sources) == len(found) == sent
     return found
 
@@ -179,7 +181,7 @@ def test_a_champion_is_swapped_and_a_shadow_answers_while_transactions_flow(sett
     crowned = [p for p in found if p["model_version"] == second.version]
     said = answers(shadowed, "challenger_probability") | answers(crowned)
     again = scored_again(settings, Features.from_tables(tables), unpack_model(second))
-    assert said == {place: again[place] for place in said}
+    assert said == {where: again[where] for where in said}
 
 
 def test_a_canary_has_its_cards_and_is_rolled_back(settings, client, spawn, population):
@@ -215,9 +217,7 @@ def test_a_canary_has_its_cards_and_is_rolled_back(settings, client, spawn, popu
     of_canary = [p for p in found if p["model_version"] == wild.version]
     assert {int(p["card_token"][:8], 16) / 2**32 < 0.3 for p in of_canary} == {True}
     assert 300 <= len(of_canary) < len(found) / 2
-    alerts = {
-        (p["source_partition"], p["source_offset"]): p for p in values(settings.kafka, settings.kafka.topics.alerts)
-    }
+    alerts = {place(p): p for p in values(settings.kafka, settings.kafka.topics.alerts)}
     for p in of_canary:
-        assert alerts[p["source_partition"], p["source_offset"]] == p
+        assert alerts[place(p)] == p
         assert {"input", "value", "contribution", "text"} == set(p["reasons"][0])
