@@ -23,7 +23,7 @@ Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Parity:
+class Proof:
     """What was compared.
 
     Attributes:
@@ -45,7 +45,7 @@ class Parity:
         return asdict(self)
 
 
-def prove(booster: lgb.Booster, predict: Predict, rows: NDArray[np.float32]) -> Parity:
+def prove(booster: lgb.Booster, predict: Predict, rows: NDArray[np.float32]) -> Proof:
     """Compare a booster and the ONNX model made of it.
 
     Args:
@@ -71,7 +71,7 @@ def prove(booster: lgb.Booster, predict: Predict, rows: NDArray[np.float32]) -> 
             f"the ONNX model differs from LightGBM by {largest:.2e} where {LIMIT:g} is allowed: it is refused"
         )
     count = len(rows) + split_rows
-    return Parity(count, len(tested), split_rows, largest, total / count)
+    return Proof(count, len(tested), split_rows, largest, total / count)
 
 
 @dataclass(frozen=True)
