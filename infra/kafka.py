@@ -93,7 +93,8 @@ def topic_names(kafka: KafkaSettings) -> list[str]:
 def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
     """Create the topics that are missing.
 
-    Business dates are old, and Kafka deletes by timestamp: topics stamp records on arrival.
+    Business dates are old, and Kafka deletes by timestamp: topics stamp records on arrival. The topic of the models has
+    one partition, for its records are one story, and keeps the newest record of each key.
 
     Returns:
         The number of partitions of each topic, by name.
@@ -109,9 +110,10 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
             [
                 NewTopic(
                     name,
-                    num_partitions=kafka.partitions,
+                    num_partitions=1 if name == kafka.topics.models else kafka.partitions,
                     replication_factor=kafka.replication_factor,
-                    config={"message.timestamp.type": "LogAppendTime"},
+                    config={"message.timestamp.type": "LogAppendTime"}
+                    | ({"cleanup.policy": "compact"} if name == kafka.topics.models else {}),
                 )
                 for name in missing
             ],

@@ -27,6 +27,7 @@ class Topics(BaseModel):
     alerts: str = "FraudAlerts"
     dead_letters: str = "DeadLetters"
     labels: str = "Labels"
+    models: str = "Models"
 
 
 class KafkaSettings(BaseModel):

@@ -12,9 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from infra.feature_tables import FeatureTables
+from scoring.geography import haversine_km
 from scoring.transaction import Reason, Rejected, Transaction, card_key
-
-EARTH_RADIUS_KM = 6371.0087714  # mean radius of the WGS 84 ellipsoid, as in the reference pipeline
 
 MODEL_INPUTS = (
     "cc_num",
@@ -100,9 +99,14 @@ class Batch:
     amount: NDArray[np.float64]
     latitude: NDArray[np.float64]
     longitude: NDArray[np.float64]
+    category: NDArray[np.intp]
+    """Number of the merchant's category, whether the dictionary has a code for it or not."""
+    time: NDArray[np.int64]
+    """Seconds since 1970 by the shop's clock."""
     date_code: NDArray[np.intp]
     distance_km: NDArray[np.float64]
     inputs: NDArray[np.float32]
+    """The static inputs, [N, 15] in the order of `MODEL_INPUTS`."""
 
 
 @dataclass
@@ -121,6 +125,9 @@ class Features:
             [card_key(card) for card in self.customers["card"].to_list()], self.customers, _CUSTOMER_COLUMNS
         )
         self.merchant = Lookup.build(self.merchants["merchant"].to_list(), self.merchants, _MERCHANT_COLUMNS)
+        names = self.merchants["category"].to_list()
+        number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        self._category = np.array([number[name] for name in names], np.intp)
         self._home_latitude = np.radians(self.customers["customer_lat"].to_numpy())
         self._home_longitude = np.radians(self.customers["customer_lon"].to_numpy())
         self._home_cosine = np.cos(self._home_latitude)
@@ -180,7 +187,7 @@ class Features:
             rows = [rows[i] for i in keep]
             positions = [positions[i] for i in keep]
             customer, merchant, amount = customer[keep], merchant[keep], amount[keep]
-            latitude, longitude, date_code = latitude[keep], longitude[keep], date_code[keep]
+            latitude, longitude, date_code, dates = latitude[keep], longitude[keep], date_code[keep], dates[keep]
         distance = self._distance_km(customer, latitude, longitude)
         inputs = np.empty((len(rows), len(MODEL_INPUTS)), np.float32)
         inputs[:, self.customer.columns] = self.customer.inputs[customer]
@@ -189,10 +196,21 @@ class Features:
         first = _COLUMN["transaction_weekday"]
         inputs[:, first : first + 3] = self._date_inputs[date_code]
         inputs[:, _COLUMN["distance_from_home"]] = distance
-        return (
-            Batch(rows, positions, customer, merchant, amount, latitude, longitude, date_code, distance, inputs),
-            rejected,
+        batch = Batch(
+            rows=rows,
+            positions=positions,
+            customer=customer,
+            merchant=merchant,
+            amount=amount,
+            latitude=latitude,
+            longitude=longitude,
+            category=self._category[merchant],
+            time=dates.astype(np.int64),
+            date_code=date_code,
+            distance_km=distance,
+            inputs=inputs,
         )
+        return batch, rejected
 
     @staticmethod
     def _find(index: dict[int | str, int], cards: list[int | str]) -> NDArray[np.intp]:
@@ -202,12 +220,13 @@ class Features:
         self, customer: NDArray[np.intp], latitude: NDArray[np.float64], longitude: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Haversine distance between home and merchant."""
-        phi = np.radians(latitude)
-        half_phi = (phi - self._home_latitude[customer]) / 2
-        half_lambda = (np.radians(longitude) - self._home_longitude[customer]) / 2
-        a = np.sin(half_phi) ** 2 + self._home_cosine[customer] * np.cos(phi) * np.sin(half_lambda) ** 2
-        # Rounding can carry the sine's square past 1 for points on opposite sides of the earth.
-        return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(a, 1)))
+        return haversine_km(
+            self._home_latitude[customer],
+            self._home_longitude[customer],
+            self._home_cosine[customer],
+            np.radians(latitude),
+            np.radians(longitude),
+        )
 
     def _reason(self, row: Transaction, customer: int, merchant: int, date: np.datetime64) -> Rejected:  # noqa: PLR0911
         """What is wrong with a transaction; the sender's mistakes before what we do not know."""

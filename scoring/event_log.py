@@ -1,0 +1,127 @@
+"""The newest events of each key in columns: what `scoring.history` looks back into."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_FIRST_ROOM = 1_024
+
+
+class EventLog:
+    """Events by key; those of one key lie side by side, in the order in which they were added.
+
+    A key whose run is full moves to the end of the columns, with twice the room of what it still needs: its newest
+    `keep` events that are not forgotten. When the end is reached, everything that is still needed is packed anew. So
+    the columns hold a small multiple of what is needed, and adding an event costs the same however many there are.
+    """
+
+    def __init__(self, keep: int, columns: Mapping[str, DTypeLike]):
+        """Args: `columns` by name; every log has the column `mark` besides, which never falls within a key."""
+        self.keep = keep
+        self._columns = {name: np.empty(0, kind) for name, kind in {"mark": np.int64, **columns}.items()}
+        self._start, self._size, self._capacity = (np.zeros(0, np.int64) for _ in range(3))
+        self._end = 0
+
+    def __getitem__(self, column: str) -> NDArray:
+        """A column, to be indexed by places that `append` gave. Valid until the next `append`."""
+        return self._columns[column]
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        arrays = (*self._columns.values(), self._start, self._size, self._capacity)
+        return sum(array.nbytes for array in arrays)
+
+    def append(
+        self, keys: NDArray[np.intp], values: Mapping[str, NDArray], forgotten: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Add events.
+
+        Args:
+            keys: of each event, from 0 on; at least one.
+            values: by column, one for each event.
+            forgotten: events with a lower mark will never be asked for again.
+
+        Returns:
+            The place of each event, and how many events of its key lie directly before it: all that are not
+            forgotten, up to `keep`, or more.
+        """
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        unique = ordered[first]
+        counts = np.diff(np.append(first, len(keys)))
+        rank = np.empty(len(keys), np.int64)
+        rank[order] = np.arange(len(keys)) - np.repeat(first, counts)
+        self._know(int(unique[-1]))
+        self._make_room(unique, counts, forgotten)
+        before = self._size[keys] + rank
+        places = self._start[keys] + before
+        for name, column in self._columns.items():
+            column[places] = values[name]
+        self._size[unique] += counts
+        return places, before
+
+    def _know(self, key: int) -> None:
+        missing = key + 1 - len(self._start)
+        if missing > 0:
+            grown = max(missing, len(self._start))
+            self._start, self._size, self._capacity = (
+                np.pad(array, (0, grown)) for array in (self._start, self._size, self._capacity)
+            )
+
+    def _make_room(self, keys: NDArray[np.intp], extra: NDArray[np.int64], forgotten: int) -> None:
+        """Let each key have room for `extra` more events."""
+        full = self._size[keys] + extra > self._capacity[keys]
+        if not full.any():
+            return
+        needed = int(2 * (np.minimum(self._size[keys], self.keep) + extra).sum())
+        if self._end + needed > len(self["mark"]):
+            self._pack(needed, forgotten)
+            full[:] = True  # packed, no run has room
+        keys, extra = keys[full], extra[full]
+        start, kept = self._needed(keys, forgotten)
+        self._place(keys, start, kept, 2 * (kept + extra), self._columns)
+
+    def _pack(self, needed: int, forgotten: int) -> None:
+        """Copy what is needed into new columns with room for as much again, and `needed` more."""
+        keys = np.flatnonzero(self._size)
+        start, kept = self._needed(keys, forgotten)
+        room = max(_FIRST_ROOM, 2 * (int(kept.sum()) + needed))
+        columns = {name: np.empty(room, column.dtype) for name, column in self._columns.items()}
+        self._end = 0
+        self._place(keys, start, kept, kept, columns)
+        self._columns = columns
+
+    def _needed(self, keys: NDArray[np.intp], forgotten: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the events begin that each key still needs, and how many they are."""
+        size = self._size[keys]
+        kept = np.minimum(size, self.keep)
+        start = self._start[keys] + size - kept
+        old = self["mark"][runs(start, kept)] < forgotten
+        dropped = np.bincount(np.repeat(np.arange(len(keys)), kept), old, len(keys)).astype(np.int64)
+        return start + dropped, kept - dropped
+
+    def _place(
+        self,
+        keys: NDArray[np.intp],
+        start: NDArray[np.int64],
+        kept: NDArray[np.int64],
+        capacity: NDArray[np.int64],
+        columns: dict[str, NDArray],
+    ) -> None:
+        """Copy runs of this log to the end of `columns`."""
+        to = self._end + np.cumsum(capacity) - capacity
+        source, target = runs(start, kept), runs(to, kept)
+        for name, column in columns.items():
+            column[target] = self._columns[name][source]
+        self._start[keys], self._size[keys], self._capacity[keys] = to, kept, capacity
+        self._end += int(capacity.sum())
+
+
+def runs(start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`start[0], start[0] + 1, ...` for `length[0]` numbers, then the same of the next, in one array."""
+    ends = np.cumsum(length)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(start - (ends - length), length)

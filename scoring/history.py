@@ -1,0 +1,273 @@
+"""Online features: what a card and a merchant did before, from the events that stand before in the partition's log.
+
+One definition for scoring and for training. Row i is a valid transaction of one partition's log (dead letters are not
+in it); times are the transactions' own, in whole seconds.
+
+- **The clock** of a partition starts at the time of its first row. A row later than it moves it forward to the row's
+  time, but by `CLOCK_STEP` at most; a row more than `LATENESS` earlier moves it back by `CLOCK_STEP`. One date that
+  is wrong by years moves it by an hour.
+- **Remembered** for row i are the newest `CARD_EVENTS` rows of its card (`MERCHANT_EVENTS` of its merchant) among the
+  rows before it in the log, without those in whose place the clock's highest reading was more than `HORIZON` below
+  what it is at row i. Up to a day of lateness, that cuts nothing out of a window.
+- **A window** of w seconds holds the remembered rows with a time in [t - w, t], both edges included, t being the row's
+  own time. A row with an equal time is in it if it stands before in the log; one with a later time is not. A late
+  row sees what had happened by its own time, as far as it stood before it in the log, and is itself seen by the rows
+  after it.
+- **Sums** are float64, added in the order of the log. Results are rounded to float32 once, at the end.
+
+So the features of a row are a function of the partition's log before it, however that is cut into batches.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoring.event_log import EventLog, runs
+from scoring.geography import distance_km
+
+ONLINE_VERSION = "1"
+"""Of the definition above; a model that was trained on another one is refused."""
+
+HOUR, DAY = 3_600, 86_400
+WINDOWS = {"1h": HOUR, "24h": DAY, "7d": 7 * DAY}
+LONGEST_WINDOW = WINDOWS["7d"]
+CLOCK_STEP = HOUR
+LATENESS = DAY
+# The longest window, of a row that is late, seen from a clock that wrong dates pushed ahead.
+HORIZON = LONGEST_WINDOW + 2 * DAY
+# Some 18 transactions a day; what a card does beyond that saturates its counts. 56 bytes each.
+CARD_EVENTS = 128
+MERCHANT_EVENTS = 32
+# Ratios are cut off here: a mean of a thousandth of a cent says nothing.
+RATIO_LIMIT = 1e6
+# A spread below half a cent is the rounding of equal amounts.
+LEAST_SPREAD = 0.005
+LEAST_SPAN_SECONDS = 60
+
+ONLINE_INPUTS = (
+    *(f"card_{what}_{window}" for window in WINDOWS for what in ("count", "sum", "mean", "max")),
+    "card_seconds_since_last",
+    "card_km_since_last",
+    "card_kmh_since_last",
+    "card_first_at_merchant",
+    "card_first_in_category",
+    "card_amount_to_mean",
+    "card_amount_z",
+    "merchant_rate",
+)
+"""In the order of the columns that `History.observe` returns.
+
+count, sum, mean, max: of the card's amounts in the window; mean and max are NaN without one.
+seconds, km, km/h since last: from the row with the latest time in 7d (of equal times the last in the log); NaN without.
+first at merchant, first in category: 1 if no row of the card in 7d was there, else 0.
+amount to mean: the amount by the card's mean in 7d; z: its distance from that mean in standard deviations. NaN without.
+merchant rate: the merchant's remembered rows per hour of the time that they and this row span, at least a minute; NaN
+without. Only this partition's rows: a merchant's customers are spread over all of them.
+"""
+
+
+@dataclass
+class Clock:
+    """The clock of a partition: its reading, and the highest one; None before the first row."""
+
+    reading: int | None = None
+    highest: int = 0
+
+    def advance(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Move by these rows; the highest reading after each."""
+        if self.reading is None:
+            self.reading = self.highest = int(times[0])
+        readings = np.maximum.accumulate(np.concatenate(([self.reading], times)))
+        before = readings[:-1]
+        if (readings[1:] - before > CLOCK_STEP).any() or (times < before - LATENESS).any():
+            readings[1:] = self._step_by_step(times.tolist())
+        self.reading = int(readings[-1])
+        highest = np.maximum(np.maximum.accumulate(readings[1:]), self.highest)
+        self.highest = int(highest[-1])
+        return highest
+
+    def _step_by_step(self, times: list[int]) -> list[int]:
+        """Rare: after a gap in the input, or with dates that are wrong."""
+        reading = self.reading or 0
+        readings = []
+        for time in times:
+            if time > reading:
+                reading = min(time, reading + CLOCK_STEP)
+            elif time < reading - LATENESS:
+                reading -= CLOCK_STEP
+            readings.append(reading)
+        return readings
+
+
+class History:
+    """The state of one partition. Cards, merchants and categories are numbers, the same for its whole life."""
+
+    def __init__(self, clock: Clock | None = None):
+        """Begin with an empty past; `clock` is where the log is not read from its start."""
+        self.clock = clock or Clock()
+        self._cards = EventLog(
+            CARD_EVENTS,
+            {
+                "time": np.int64,
+                "amount": np.float64,
+                "latitude": np.float64,
+                "longitude": np.float64,
+                "merchant": np.int32,
+                "category": np.int32,
+            },
+        )
+        self._merchants = EventLog(MERCHANT_EVENTS, {"time": np.int64})
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return self._cards.nbytes + self._merchants.nbytes
+
+    def observe(
+        self,
+        card: NDArray[np.intp],
+        merchant: NDArray[np.intp],
+        category: NDArray[np.intp],
+        time: NDArray[np.int64],
+        amount: NDArray[np.float64],
+        latitude: NDArray[np.float64],
+        longitude: NDArray[np.float64],
+    ) -> NDArray[np.float32]:
+        """Add the next rows of the log, and compute their features.
+
+        Args:
+            card: the number of each row's card.
+            merchant: of its merchant.
+            category: of the merchant's category.
+            time: seconds since 1970.
+            amount: as it is.
+            latitude: of the merchant, in degrees.
+            longitude: of the merchant, in degrees.
+
+        Returns:
+            float32 [N, len(ONLINE_INPUTS)].
+        """
+        if not len(card):
+            return np.empty((0, len(ONLINE_INPUTS)), np.float32)
+        mark = self.clock.advance(time)
+        values = {
+            "mark": mark,
+            "time": time,
+            "amount": amount,
+            "latitude": latitude,
+            "longitude": longitude,
+            "merchant": merchant,
+            "category": category,
+        }
+        forgotten = int(mark[0]) - HORIZON
+        places, before = self._cards.append(card, values, forgotten)
+        columns = self._of_cards(places, before, values)
+        places, before = self._merchants.append(merchant, {"mark": mark, "time": time}, forgotten)
+        columns["merchant_rate"] = self._merchant_rate(places, before, mark, time)
+        features = np.empty((len(card), len(ONLINE_INPUTS)), np.float32)
+        for number, name in enumerate(ONLINE_INPUTS):
+            features[:, number] = columns[name]
+        return features
+
+    def _of_cards(
+        self, places: NDArray[np.int64], before: NDArray[np.int64], values: dict[str, NDArray]
+    ) -> dict[str, NDArray]:
+        log, rows = self._cards, len(places)
+        time, amount = values["time"], values["amount"]
+        # Pairs of a row and an event that it remembers, row by row, each row's events in the log's order.
+        seen = np.minimum(before, log.keep)
+        row = np.repeat(np.arange(rows), seen)
+        event = runs(places - seen, seen)
+        age = time[row] - log["time"][event]
+        inside = (age >= 0) & (age <= LONGEST_WINDOW) & (log["mark"][event] >= (values["mark"] - HORIZON)[row])
+        row, event, age = row[inside], event[inside], age[inside]
+        spent = log["amount"][event]
+
+        columns: dict[str, NDArray] = {}
+        for window, seconds in WINDOWS.items():
+            within = age <= seconds
+            columns |= _amounts(window, row[within], spent[within], rows)
+        count, mean = columns["card_count_7d"], columns["card_mean_7d"]
+        columns |= _against_usual(amount, count, mean, row, spent)
+
+        known = np.bincount(row, log["merchant"][event] == values["merchant"][row], rows) > 0
+        columns["card_first_at_merchant"] = ~known
+        known = np.bincount(row, log["category"][event] == values["category"][row], rows) > 0
+        columns["card_first_in_category"] = ~known
+
+        seconds, km, kmh = (np.full(rows, np.nan) for _ in range(3))
+        some = np.flatnonzero(count)
+        if len(some):
+            last = event[_last_of_latest(age, count[some])]
+            seconds[some] = time[some] - log["time"][last]
+            km[some] = distance_km(
+                log["latitude"][last],
+                log["longitude"][last],
+                values["latitude"][some],
+                values["longitude"][some],
+            )
+            kmh[some] = km[some] * HOUR / np.maximum(seconds[some], 1)
+        columns |= {"card_seconds_since_last": seconds, "card_km_since_last": km, "card_kmh_since_last": kmh}
+        return columns
+
+    def _merchant_rate(
+        self, places: NDArray[np.int64], before: NDArray[np.int64], mark: NDArray[np.int64], time: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        log = self._merchants
+        back = np.arange(1, log.keep + 1)
+        there = back <= before[:, None]
+        event = np.where(there, places[:, None] - back, 0)
+        there &= log["mark"][event] >= (mark - HORIZON)[:, None]
+        since = np.where(there, time[:, None] - log["time"][event], 0)
+        count = np.count_nonzero(there, axis=1)
+        span = np.maximum(since.max(axis=1), 0) - np.minimum(since.min(axis=1), 0)
+        rate = count * HOUR / np.maximum(span, LEAST_SPAN_SECONDS)
+        return np.where(count > 0, rate, np.nan)
+
+
+def _amounts(window: str, row: NDArray[np.intp], spent: NDArray[np.float64], rows: int) -> dict[str, NDArray]:
+    """Count, sum, mean and max by row; `bincount` adds in the order it is given."""
+    count = np.bincount(row, minlength=rows)
+    total = np.bincount(row, spent, rows)
+    some = np.flatnonzero(count)
+    mean, largest = np.full(rows, np.nan), np.full(rows, np.nan)
+    if len(some):
+        mean[some] = total[some] / count[some]
+        largest[some] = np.maximum.reduceat(spent, _starts(count[some]))
+    prefix = "card_"
+    return {
+        f"{prefix}count_{window}": count,
+        f"{prefix}sum_{window}": total,
+        f"{prefix}mean_{window}": mean,
+        f"{prefix}max_{window}": largest,
+    }
+
+
+def _against_usual(
+    amount: NDArray[np.float64],
+    count: NDArray[np.int64],
+    mean: NDArray[np.float64],
+    row: NDArray[np.intp],
+    spent: NDArray[np.float64],
+) -> dict[str, NDArray]:
+    off = spent - mean[row]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.sqrt(np.bincount(row, off * off, len(amount)) / count)
+        ratio = np.where(mean != 0, amount / mean, np.nan)
+        z = np.where(spread >= LEAST_SPREAD, (amount - mean) / spread, np.nan)
+    return {
+        "card_amount_to_mean": np.clip(ratio, -RATIO_LIMIT, RATIO_LIMIT),
+        "card_amount_z": np.clip(z, -RATIO_LIMIT, RATIO_LIMIT),
+    }
+
+
+def _last_of_latest(age: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Of each run of `count` events, the position of the one with the lowest age; the last of equals."""
+    starts = _starts(count)
+    lowest = np.repeat(np.minimum.reduceat(age, starts), count)
+    return np.maximum.reduceat(np.where(age == lowest, np.arange(len(age)), -1), starts)
+
+
+def _starts(count: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.cumsum(count) - count
