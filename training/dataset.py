@@ -7,6 +7,7 @@ maps, so that memory does not grow with the history.
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from infra.errors import TerminalError
 from scoring.decode import decode_batch
 from scoring.features import MODEL_INPUTS, Batch, Features
+from scoring.history import ONLINE_INPUTS, History
 from training.labels import UNKNOWN, Said
 
 # Rows that are computed at once. The answers do not depend on it; this many keep the arrays in the cache.
@@ -31,8 +33,12 @@ _COLUMNS: dict[str, Any] = {
     "said": np.dtype("i1"),  # the verdict in `Labels`, -1 where there is none
     "said_at": np.dtype("<i8"),  # when it was there, on the clock of `time`
 }
-INPUT_NAMES = MODEL_INPUTS
+INPUT_NAMES = (*MODEL_INPUTS, *ONLINE_INPUTS)
 """All inputs that the scorer can compute."""
+# In the order of `History.observe`.
+_HISTORY_COLUMNS = ("customer", "merchant", "category", "time", "amount", "latitude", "longitude")
+FORMAT = 1
+"""Of the columns: another one makes datasets that are there unusable."""
 _META, _INPUTS = "dataset.json", "inputs"
 
 
@@ -175,6 +181,7 @@ class Computed(NamedTuple):
 
 def compute(pieces: Iterable[Piece], features: Features, dead: dict[str, int]) -> Iterator[Computed]:
     """The inputs of a log, in batches. `dead` counts what cannot be scored, by reason."""
+    histories: dict[int, History] = defaultdict(History)
     for piece in pieces:
         for start in range(0, len(piece.values), PIECE_ROWS):
             part = slice(start, start + PIECE_ROWS)
@@ -185,12 +192,23 @@ def compute(pieces: Iterable[Piece], features: Features, dead: dict[str, int]) -
             if batch.rows:
                 partition = np.asarray(piece.partitions[part], np.int32)[batch.positions]
                 arrived = None if piece.arrived is None else np.asarray(piece.arrived[part])[batch.positions]
-                yield Computed(batch, batch.inputs, partition, arrived)
+                inputs = np.concatenate([batch.inputs, _observed(histories, partition, batch)], axis=1)
+                yield Computed(batch, inputs, partition, arrived)
+
+
+def _observed(histories: dict[int, History], partition: NDArray[np.int32], batch: Batch) -> NDArray[np.float32]:
+    """The online inputs, each partition by its own history: float32 [rows, ONLINE_INPUTS]."""
+    columns = [getattr(batch, name) for name in _HISTORY_COLUMNS]
+    result = np.empty((len(partition), len(ONLINE_INPUTS)), np.float32)
+    for number in np.unique(partition).tolist():
+        rows = np.flatnonzero(partition == number)
+        result[rows] = histories[number].observe(*(column[rows] for column in columns))
+    return result
 
 
 def _columns(computed: Computed, labels: dict[str, Said]) -> dict[str, Any]:
     batch = computed.batch
-    time = seconds(batch)
+    time = batch.time
     said = [labels.get(row.trans_num) for row in batch.rows] if labels else [None] * len(batch.rows)
     # A verdict is as late as it came after the transaction had arrived, whenever its log is played.
     arrived = time if computed.arrived is None else computed.arrived
@@ -204,8 +222,3 @@ def _columns(computed: Computed, labels: dict[str, Said]) -> dict[str, Any]:
         "said": [UNKNOWN if verdict is None else verdict.fraud for verdict in said],
         "said_at": [0 if v is None else at + max(0.0, v.at - came) for v, at, came in spoken],
     }
-
-
-def seconds(batch: Batch) -> NDArray[np.int64]:
-    """The dates of a batch as seconds since 1970, int64 [rows]."""
-    return np.array([row.transaction_date for row in batch.rows], "datetime64[s]").astype(np.int64)

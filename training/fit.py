@@ -55,17 +55,9 @@ class Fitted:
     trials: int
 
 
-def fit(
-    dataset: Dataset,
-    split: Split,
-    names: tuple[str, ...],
-    settings: TrainingSettings,
-    parameters: dict[str, Any] | None = None,
-) -> Fitted:
-    """Search (unless `parameters` are given), then fit on all rows of the split's part for it."""
-    trials = 0
-    if parameters is None:
-        parameters, trials = _search(dataset, split, names, settings)
+def fit(dataset: Dataset, split: Split, names: tuple[str, ...], settings: TrainingSettings) -> Fitted:
+    """Search, then fit on all rows of the split's part for it."""
+    parameters, trials = _search(dataset, split, names, settings)
     train = lgb.Dataset(
         dataset.matrix(split.fit.rows, names), split.fit.label, feature_name=list(names), free_raw_data=True
     )

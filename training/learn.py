@@ -62,7 +62,7 @@ class Work:
         return dataset, split_by_time(dataset, self.settings, self.as_of)
 
 
-def fit_model(work: Work, inputs: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+def fit_model(work: Work, inputs: str) -> dict[str, Any]:
     """Search and fit LightGBM on one of `INPUT_SETS`, and choose its threshold on the validation part.
 
     Returns:
@@ -70,7 +70,7 @@ def fit_model(work: Work, inputs: str, parameters: dict[str, Any] | None = None)
     """
     dataset, split = work.open()
     names = INPUT_SETS[inputs]
-    fitted = fit(dataset, split, names, work.settings, parameters)
+    fitted = fit(dataset, split, names, work.settings)
     booster = for_float32(fitted.booster)
     probability = predict(booster, dataset, split.validation, names)
     threshold = cheapest_threshold(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from infra.model_store import Package
@@ -16,16 +17,18 @@ from scoring.manifest import (
     Parity,
     TrainingData,
     booster_path,
+    encode_manifest,
     manifest_path,
+    plain_manifest,
     write_manifest,
 )
-from scoring.model import load_model
 from training.convert import to_onnx
 from training.dataset import Dataset
 from training.drift import distribution
 from training.learn import INPUT_SETS, Work, fitted_model, judged
 from training.metrics import Metrics
 from training.parity import LEAST_ROWS, Proof, prove
+from training.served import serve
 from training.split import Part, Split
 
 MODEL_FILE = "fraud.onnx"
@@ -70,19 +73,18 @@ def pack(work: Work, inputs: str, name: str) -> Made:
         booster_sha256=hashlib.sha256(booster_path(path).read_bytes()).hexdigest(),
     )
     write_manifest(manifest, path)
-    model = load_model(path)
+    model = serve(read_package(path))
     rows = split.holdout.rows
     rows = rows if len(rows) <= LEAST_ROWS else np.sort(np.random.default_rng(1).choice(rows, LEAST_ROWS, False))
-    proof = prove(booster, lambda inputs: model.predict(inputs)[0], dataset.matrix(rows, names))
-    probability = model.predict(dataset.matrix(split.holdout.rows, names))[0]
+    proof = prove(booster, model.predict, dataset.matrix(rows, names))
+    probability = model.predict_part(dataset, split.holdout)
     metrics = judged(dataset, split.holdout, probability, made["threshold"], work.settings)
     looked_at = {n for n, count in zip(names, booster.feature_importance("split"), strict=True) if count}
-    manifest = _complete(
+    manifest = msgspec.structs.replace(
         manifest,
         metrics=flat(metrics),
         parity=Parity(proof.rows, proof.largest_difference),
-        reference=_reference(dataset, split.fit, names, looked_at)
-        | {"score": distribution(model.predict(_sample(dataset, split.validation, names))[0])},
+        reference=_reference(dataset, split.fit, names, looked_at) | {"score": distribution(probability)},
     )
     write_manifest(manifest, path)
     return Made(path, manifest, metrics, proof)
@@ -90,10 +92,10 @@ def pack(work: Work, inputs: str, name: str) -> Made:
 
 def read_package(model: Path) -> Package:
     """The files of a model on disk."""
-    booster = booster_path(model)
+    booster, manifest, data = booster_path(model), manifest_path(model), model.read_bytes()
     return Package(
-        model=model.read_bytes(),
-        manifest=manifest_path(model).read_bytes(),
+        model=data,
+        manifest=manifest.read_bytes() if manifest.is_file() else encode_manifest(plain_manifest(data, model.stem)),
         booster=booster.read_bytes() if booster.is_file() else None,
     )
 
@@ -120,10 +122,6 @@ def flat(metrics: Metrics) -> dict[str, float]:
     }
 
 
-def _complete(manifest: ModelManifest, **changes: object) -> ModelManifest:
-    return ModelManifest(**{name: getattr(manifest, name) for name in manifest.__struct_fields__} | changes)  # type: ignore[arg-type]
-
-
 def _trained_on(dataset: Dataset, split: Split) -> TrainingData:
     time = dataset.time[split.fit.rows]
     return TrainingData(
@@ -136,9 +134,7 @@ def _trained_on(dataset: Dataset, split: Split) -> TrainingData:
     )
 
 
-def _reference(
-    dataset: Dataset, part: Part, names: tuple[str, ...], looked_at: set[str]
-) -> dict[str, Distribution]:
+def _reference(dataset: Dataset, part: Part, names: tuple[str, ...], looked_at: set[str]) -> dict[str, Distribution]:
     """Of the inputs that some tree looks at: what the others do changes no answer."""
     inputs = _sample(dataset, part, names)
     return {name: distribution(inputs[:, at]) for at, name in enumerate(names) if name in looked_at}

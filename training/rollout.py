@@ -2,19 +2,20 @@
 
 import getpass
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from infra.errors import TerminalError
 from infra.model_store import Bounds, ModelStore, Package, Roles
-from infra.settings import Settings, TrainingSettings
-from scoring.manifest import decode_manifest
-from scoring.model import PROJECT_MODEL, Model
+from infra.settings import Settings
+from scoring.model import PROJECT_MODEL
 from training.dataset import Dataset
 from training.learn import judged
 from training.metrics import Metrics
-from training.package import read_package
+from training.package import MODEL_FILE, read_package
+from training.registry import Registry, Version
+from training.served import Served
 from training.split import Part
 
 SHADOW, CANARY = "shadow", "canary"
@@ -38,27 +39,18 @@ class Comparison:
         return None
 
 
-def compare(
-    dataset: Dataset, part: Part, challenger: Model, champion: Model, settings: Settings
-) -> Comparison:
+def compare(dataset: Dataset, part: Part, challenger: Served, champion: Served, settings: Settings) -> Comparison:
     """Judge both on the rows of a part, each at its own threshold."""
-    alert = settings.scoring.alert_threshold
     return Comparison(
-        judge_served(dataset, part, challenger, alert, settings.training),
-        judge_served(dataset, part, champion, alert, settings.training),
+        judge_served(dataset, part, challenger, settings), judge_served(dataset, part, champion, settings)
     )
 
 
-def judge_served(
-    dataset: Dataset, part: Part, model: Model, alert_threshold: float, settings: TrainingSettings
-) -> Metrics:
-    """How good a model is as scorers serve it; `alert_threshold` is that of models whose manifest names none."""
+def judge_served(dataset: Dataset, part: Part, model: Served, settings: Settings) -> Metrics:
+    """How good a model is as scorers serve it."""
     threshold = model.manifest.threshold
-    pieces = [part.rows[at : at + 100_000] for at in range(0, len(part.rows), 100_000)]
-    probability = np.concatenate(
-        [model.predict(dataset.matrix(rows, model.manifest.names))[0] for rows in pieces]
-    )
-    return judged(dataset, part, probability, alert_threshold if threshold is None else threshold, settings)
+    at = settings.scoring.alert_threshold if threshold is None else threshold
+    return judged(dataset, part, model.predict_part(dataset, part), at, settings.training)
 
 
 def standing_roles(store: ModelStore, settings: Settings) -> Roles:
@@ -72,12 +64,17 @@ def standing_roles(store: ModelStore, settings: Settings) -> Roles:
     return store.assign(first, expected_generation=0)
 
 
-def champion_of(store: ModelStore, settings: Settings) -> Package:
-    """The files of the model that scores."""
-    models = store.read()
-    if models.roles is None:
+def champion_of(store: ModelStore | None, settings: Settings) -> Package:
+    """The files of the model that scores; where there are no roles, or no Kafka, the one that scorers begin with."""
+    models = store.read() if store else None
+    if models is None or models.roles is None:
         return read_package(settings.scoring.model or PROJECT_MODEL)
     return models.package(models.roles.champion)
+
+
+def fetched(registry: Registry, version: Version, place: Path) -> Package:
+    """A version's files from the registry, by way of a folder."""
+    return read_package(registry.fetch(version, place / "model") / MODEL_FILE)
 
 
 def make_champion(store: ModelStore, settings: Settings, package: Package, why: str) -> Roles:
@@ -135,11 +132,6 @@ def stop_trial(store: ModelStore, why: str) -> Roles:
         raise TerminalError("no model is being tried beside the champion")
     after = msgspec.structs.replace(before, challenger=None, mode=None, canary_share=0.0, who=_who(), why=why)
     return store.assign(after, before.generation)
-
-
-def manifest_of(package: Package) -> object:
-    """The manifest, checked."""
-    return decode_manifest(package.manifest, package.version)
 
 
 def _who() -> str:

@@ -1,5 +1,6 @@
 """Where histories come from: files, the simulator, or the topics themselves, all as the bytes that a scorer sees."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,3 +52,15 @@ def pieces_of_topic(kafka: KafkaSettings) -> Iterator[Piece]:
                 )
     finally:
         reader.close()
+
+
+def topic_identity(kafka: KafkaSettings) -> str:
+    """Differs where the transactions topic or the labels differ."""
+    found = []
+    for topic in (kafka.topics.transactions, kafka.topics.labels):
+        reader = TopicReader(kafka, topic)
+        try:
+            found.append([topic, sorted(reader.starts().items()), sorted(reader.ends().items())])
+        finally:
+            reader.close()
+    return f"{kafka.bootstrap_servers}:{json.dumps(found)}"
