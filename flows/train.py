@@ -12,6 +12,7 @@ from flows.promote import promote as promote_flow
 from infra.settings import get_settings
 from tasks.train import (
     HistoryOf,
+    Run,
     compute_history,
     fit_model,
     judge_champion,
@@ -20,7 +21,7 @@ from tasks.train import (
     pack_model,
     register_model,
 )
-from training.learn import INPUT_SETS, TITLES
+from training.input_sets import INPUT_SETS, TITLES
 
 
 @flow(name="train")
@@ -31,7 +32,7 @@ def train(
     count: Annotated[int, Field(ge=1)] = 2_000_000,
     seed: Annotated[int, Field(ge=0)] = 7,
     days: Annotated[int, Field(ge=1)] = 90,
-    inputs: Literal["online", "static"] = "online",
+    inputs: Literal["online", "static", "general"] = "online",
     search_seconds: Annotated[float | None, Field(ge=0)] = None,
     compare: bool = True,
     as_of: datetime | None = None,
@@ -46,39 +47,39 @@ def train(
         count: transactions to simulate.
         seed: of the simulator.
         days: that the simulated transactions span.
-        inputs: `online` (what a card did before, too) or `static`.
+        inputs: `static` (all 15), `general` (without those that number cards, shops, towns, jobs and months), or
+            `online` (those, and what a card did before).
         search_seconds: for hyper-parameters; left out, the setting's.
         compare: judge the other inputs, logistic regression and today's champion beside it.
         as_of: pretend that it is then: nothing newer, and no label that came later, is used.
         promote: let it score if it is not worse than the champion.
     """
-    settings = get_settings()
+    training = get_settings().training
     of = HistoryOf("file" if transactions else source, transactions, data, count, seed, days)
-    run = str(flow_run.id)
-    if search_seconds is not None:
-        settings.training.search_seconds = search_seconds
-    history = compute_history(of)
-    fitted = fit_model(history, run, as_of, inputs)
+    run = Run(str(flow_run.id), compute_history(of), as_of, search_seconds)
+    fitted = fit_model(run, inputs)
     judged = {}
     if compare:
-        other = next(name for name in INPUT_SETS if name != inputs)
-        fit_model(history, run, as_of, other)
-        judged[TITLES[other]] = judge_model(history, run, as_of, other)
-        for name in INPUT_SETS:
-            judged[f"logistic regression, {name} inputs"] = judge_floor(history, run, as_of, name)
-        champion, metrics = judge_champion(history, run, as_of)
+        for other in INPUT_SETS:
+            if other != inputs:
+                fit_model(run, other)
+                judged[TITLES[other]] = judge_model(run, other)
+        for name in ("online", "static"):
+            judged[f"logistic regression, {name} inputs"] = judge_floor(run, name)
+        champion, metrics = judge_champion(run)
         judged[f"today's champion, {champion}"] = metrics
+    seconds = training.search_seconds if search_seconds is None else search_seconds
     facts = {
-        "inputs": inputs,
         "history": of.told(),
-        "labels": f"known after {settings.training.label_delay_days:g} days",
-        "search": f"{fitted['trials']} trials in {settings.training.search_seconds:g} s",
+        "inputs": TITLES[inputs],
+        "labels": f"known after {training.label_delay_days:g} days",
+        "search": f"{fitted['trials']} trials in {seconds:g} s",
         "parameters": ", ".join(f"{name} {value:.4g}" for name, value in fitted["parameters"].items()),
         "trees": fitted["trees"],
-        "costs": f"{settings.training.review_cost:g} a review; a missed fraud its amount "
-        f"x {settings.training.fraud_loss_share:g} + {settings.training.fraud_loss_fixed:g}",
+        "costs": f"{training.review_cost:g} a review; a missed fraud its amount x {training.fraud_loss_share:g} "
+        f"+ {training.fraud_loss_fixed:g}",
     }
-    made = pack_model(history, run, as_of, inputs, judged, facts)
+    made = pack_model(run, inputs, judged, facts)
     create_markdown_artifact(made["markdown"], key="train")
     create_table_artifact(made["table"], key="train-metrics", description="on the same later transactions")
     version = register_model(made, of, fitted, len(INPUT_SETS[inputs]))

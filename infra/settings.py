@@ -129,7 +129,7 @@ class TrainingSettings(BaseModel):
     )
     validation_days: float = Field(default=10, gt=0, description="before the holdout: for choosing model and threshold")
     holdout_days: float = Field(default=14, gt=0, description="the newest labelled ones: for judging, nothing else")
-    review_cost: float = Field(default=5, ge=0, description="of looking at one alert, in the currency of the amounts")
+    review_cost: float = Field(default=10, ge=0, description="of looking at one alert, in the currency of the amounts")
     fraud_loss_share: float = Field(default=1, ge=0, description="of a missed fraud's amount, that is lost")
     fraud_loss_fixed: float = Field(default=0, ge=0, description="lost with each missed fraud besides, such as a fee")
     search_seconds: float = Field(default=60, ge=0, description="for the search of hyper-parameters; 0: none")

@@ -1,7 +1,6 @@
 """The steps that bring a model from the registry to the scorers."""
 
 import json
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,8 @@ from infra.model_store import ModelStore
 from infra.settings import get_settings
 from tasks.retry import transient_only
 from tasks.train import HistoryOf
-from training import report
 from training.dataset import Dataset
-from training.registry import CHAMPION, Registry
-from training.rollout import champion_of, compare, fetched, make_champion
+from training.rollout import champion_of, make_champion
 from training.served import serve
 from training.split import newest_part
 
@@ -25,6 +22,8 @@ from training.split import newest_part
 @task(cache_policy=NO_CACHE)
 def history_of(named: str | None) -> HistoryOf:
     """Where the history came from that a version of the registry was trained on."""
+    from training.registry import Registry
+
     registry = Registry(get_settings())
     return HistoryOf(**json.loads(registry.version(named).tags["history"]))
 
@@ -36,11 +35,14 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
     Returns:
         `version`, `champion`, `refusal` (None, if the version is not worse), `table` and `rows`.
     """
+    from training import report
+    from training.comparison import compare
+    from training.registry import Registry
+
     settings = get_settings()
     registry = Registry(settings)
     data = Dataset.load(Path(history))
-    with tempfile.TemporaryDirectory() as place:
-        new = serve(fetched(registry, registry.version(named), Path(place)))
+    new = serve(registry.package(registry.version(named)))
     old = serve(champion_of(ModelStore(settings.kafka), settings))
     if new.manifest.version == old.manifest.version:
         raise TerminalError(f"{new.manifest.version} is the champion already")
@@ -65,11 +67,12 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def crown(named: str | None, why: str) -> dict[str, Any]:
     """Make a version the champion: for the scorers first, then in the registry, which only remembers it."""
+    from training.registry import CHAMPION, Registry
+
     settings = get_settings()
     registry = Registry(settings)
     version = registry.version(named)
-    with tempfile.TemporaryDirectory() as place:
-        package = fetched(registry, version, Path(place))
+    package = registry.package(version)
     roles = make_champion(ModelStore(settings.kafka), settings, package, why)
     registry.set_alias(CHAMPION, version)
     get_run_logger().info("%s scores from now on (generation %d)", package.version, roles.generation)

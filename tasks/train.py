@@ -6,8 +6,9 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -25,14 +26,19 @@ from scoring.history import ONLINE_VERSION
 from tasks.features import demo_data
 from tasks.retry import transient_only
 from training import dataset, learn, report
+from training.input_sets import TITLES
 from training.labels import read_labels
 from training.learn import Work
 from training.metrics import Metrics
 from training.package import flat, pack
 from training.registry import Registry
-from training.rollout import champion_of, judge_served
+from training.rollout import champion_of
 from training.served import serve
 from training.sources import partition_count, pieces_of, pieces_of_topic, simulated, topic_identity
+
+if TYPE_CHECKING:
+    from training.learn import Work
+    from training.metrics import Metrics
 
 # Histories that stay on disk, the newest ones: some 160 bytes a transaction.
 KEPT_HISTORIES = 3
@@ -71,10 +77,43 @@ def folder(settings: Settings) -> Path:
     return settings.local.home.expanduser().resolve() / "training"
 
 
-def work_of(history: str, run: str, as_of: datetime | None) -> Work:
-    """What the steps of a run share."""
-    settings = get_settings()
-    return Work(Path(history), folder(settings) / "runs" / run, settings.training, as_of)
+def require_training() -> None:
+    """Tell at once, and not after minutes of work, that what trains is not installed.
+
+    Raises:
+        TerminalError: it is not.
+    """
+    if any(find_spec(name) is None for name in ("lightgbm", "mlflow", "onnxmltools", "optuna", "sklearn")):
+        raise TerminalError(
+            "training needs fraudflow's extra `train`: install it, then start the worker anew (`fraudflow down`, `up`)"
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the steps of a run share.
+
+    Attributes:
+        name: of its folder.
+        history: folder of the history.
+        as_of: "now", for a look back.
+        search_seconds: in place of the setting's.
+    """
+
+    name: str
+    history: str
+    as_of: datetime | None = None
+    search_seconds: float | None = None
+
+    def work(self) -> "Work":
+        """The same for `training.learn`."""
+        from training.learn import Work
+
+        settings = get_settings()
+        training = settings.training
+        if self.search_seconds is not None:
+            training = training.model_copy(update={"search_seconds": self.search_seconds})
+        return Work(Path(self.history), folder(settings) / "runs" / self.name, training, self.as_of)
 
 
 @task(retries=2, retry_delay_seconds=[5, 20], retry_condition_fn=transient_only, cache_policy=NO_CACHE)
@@ -87,6 +126,7 @@ def compute_history(of: HistoryOf) -> str:
         TerminalError: a file cannot be used, or nothing in it can be scored.
         TransientError: Kafka or Hazelcast is away.
     """
+    require_training()
     settings, logger = get_settings(), get_run_logger()
     started = time.monotonic()
     tables = _tables(of, settings)
@@ -145,39 +185,39 @@ def _forget_old(histories: Path) -> None:
 
 
 @task(task_run_name="fit {inputs}", cache_policy=NO_CACHE)
-def fit_model(history: str, run: str, as_of: datetime | None, inputs: str) -> dict[str, Any]:
+def fit_model(run: Run, inputs: str) -> dict[str, Any]:
     """Fit LightGBM. Returns its parameters, trials, trees and threshold."""
-    made = learn.fit_model(work_of(history, run, as_of), inputs)
+    made = learn.fit_model(run.work(), inputs)
     get_run_logger().info("%s: %s", inputs, made)
     return made
 
 
 @task(task_run_name="judge {inputs}", cache_policy=NO_CACHE)
-def judge_model(history: str, run: str, as_of: datetime | None, inputs: str) -> Metrics:
+def judge_model(run: Run, inputs: str) -> "Metrics":
     """How good a fitted model is on the holdout."""
-    return learn.judge_model(work_of(history, run, as_of), inputs)
+    return learn.judge_model(run.work(), inputs)
 
 
 @task(task_run_name="judge logistic regression on {inputs}", cache_policy=NO_CACHE)
-def judge_floor(history: str, run: str, as_of: datetime | None, inputs: str) -> Metrics:
+def judge_floor(run: Run, inputs: str) -> "Metrics":
     """How good logistic regression is on the holdout."""
-    return learn.judge_floor(work_of(history, run, as_of), inputs)
+    return learn.judge_floor(run.work(), inputs)
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
-def judge_champion(history: str, run: str, as_of: datetime | None) -> tuple[str, Metrics]:
+def judge_champion(run: Run) -> tuple[str, "Metrics"]:
     """How good the model that scores now is on the holdout, and which one that is."""
+    from training.comparison import judge_served
+
     settings = get_settings()
     store = ModelStore(settings.kafka) if settings.kafka.bootstrap_servers else None
     model = serve(champion_of(store, settings))
-    data, split = work_of(history, run, as_of).open()
+    data, split = run.work().open()
     return model.manifest.version, judge_served(data, split.holdout, model, settings)
 
 
 @task(cache_policy=NO_CACHE)
-def pack_model(
-    history: str, run: str, as_of: datetime | None, inputs: str, judged: dict[str, Metrics], facts: dict[str, Any]
-) -> dict[str, Any]:
+def pack_model(run: Run, inputs: str, judged: "dict[str, Metrics]", facts: dict[str, Any]) -> dict[str, Any]:
     """Convert to ONNX, prove it, write model, manifest and report.
 
     Returns:
@@ -186,9 +226,9 @@ def pack_model(
     Raises:
         TerminalError: the ONNX model does not answer as LightGBM does.
     """
-    work = work_of(history, run, as_of)
+    work = run.work()
     made = pack(work, inputs, get_settings().training.model_name)
-    side_by_side = {learn.TITLES[inputs]: made.metrics} | judged
+    side_by_side = {TITLES[inputs]: made.metrics} | judged
     text = report.markdown(made, side_by_side, facts)
     (made.path.parent / "report.md").write_text(text)
     (made.path.parent / "report.json").write_text(

@@ -11,29 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
-import numpy as np
-from numpy.typing import NDArray
 
 from infra.settings import TrainingSettings
-from scoring.features import MODEL_INPUTS
 from training import floor
 from training.convert import for_float32
-from training.dataset import INPUT_NAMES, Dataset
+from training.dataset import Dataset
 from training.fit import fit, predict
-from training.metrics import Metrics, cheapest_threshold, evaluate
-from training.split import Part, Split, split_by_time
-
-# Codes that number things arbitrarily, and the month, of which no history here has all twelve. A model that splits on
-# them learns one population by heart, and is wrong for every other.
-IDENTITIES = ("cc_num", "merchant", "zip", "job", "transaction_month")
-INPUT_SETS = {
-    "static": MODEL_INPUTS,
-    "online": tuple(name for name in INPUT_NAMES if name not in IDENTITIES),
-}
-TITLES = {
-    "static": "LightGBM, the 15 static inputs",
-    "online": "LightGBM, static and online inputs",
-}
+from training.input_sets import INPUT_SETS
+from training.metrics import Metrics, cheapest_threshold, judge
+from training.split import Split, split_by_time
 
 
 @dataclass(frozen=True)
@@ -100,7 +86,7 @@ def judge_model(work: Work, inputs: str) -> Metrics:
     dataset, split = work.open()
     booster, made = fitted_model(work, inputs)
     probability = predict(booster, dataset, split.holdout, INPUT_SETS[inputs])
-    return judged(dataset, split.holdout, probability, made["threshold"], work.settings)
+    return judge(dataset, split.holdout, probability, made["threshold"], work.settings)
 
 
 def judge_floor(work: Work, inputs: str) -> Metrics:
@@ -111,19 +97,4 @@ def judge_floor(work: Work, inputs: str) -> Metrics:
     chosen = floor.predict_floor(model, dataset, split.validation, names)
     threshold = cheapest_threshold(chosen, split.validation.label, dataset.amount[split.validation.rows], work.settings)
     probability = floor.predict_floor(model, dataset, split.holdout, names)
-    return judged(dataset, split.holdout, probability, threshold, work.settings)
-
-
-def judged(
-    dataset: Dataset, part: Part, probability: NDArray[np.float32], threshold: float, settings: TrainingSettings
-) -> Metrics:
-    """Metrics of probabilities for a part's rows."""
-    return evaluate(
-        probability,
-        part.label,
-        time=np.asarray(dataset.time[part.rows]),
-        card=np.asarray(dataset.card[part.rows]),
-        amount=np.asarray(dataset.amount[part.rows]),
-        threshold=threshold,
-        settings=settings,
-    )
+    return judge(dataset, split.holdout, probability, threshold, work.settings)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
 from infra.settings import TrainingSettings
+from training.dataset import Dataset
 from training.labels import DAY
+from training.split import Part
 
 FALSE_POSITIVE_RATES = (0.0005, 0.001, 0.005)
 CARDS_A_DAY = 100
@@ -154,6 +156,21 @@ def evaluate(
         recall=at.found / (at.found + at.missed) if at.found + at.missed else 0.0,
         money=at,
         reliability=bins,
+    )
+
+
+def judge(
+    dataset: Dataset, part: Part, probability: NDArray[np.float32], threshold: float, settings: TrainingSettings
+) -> Metrics:
+    """`evaluate` for probabilities of a part's rows."""
+    return evaluate(
+        probability,
+        part.label,
+        time=np.asarray(dataset.time[part.rows]),
+        card=np.asarray(dataset.card[part.rows]),
+        amount=np.asarray(dataset.amount[part.rows]),
+        threshold=threshold,
+        settings=settings,
     )
 
 

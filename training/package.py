@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from infra.model_store import Package
 from scoring.history import ONLINE_INPUTS, ONLINE_VERSION
 from scoring.manifest import (
     Distribution,
@@ -17,21 +16,18 @@ from scoring.manifest import (
     Parity,
     TrainingData,
     booster_path,
-    encode_manifest,
-    manifest_path,
-    plain_manifest,
     write_manifest,
 )
 from training.convert import to_onnx
 from training.dataset import Dataset
 from training.drift import distribution
-from training.learn import INPUT_SETS, Work, fitted_model, judged
-from training.metrics import Metrics
+from training.input_sets import INPUT_SETS
+from training.learn import Work, fitted_model
+from training.metrics import Metrics, judge
 from training.parity import LEAST_ROWS, Proof, prove
-from training.served import serve
+from training.served import MODEL_FILE, read_package, serve
 from training.split import Part, Split
 
-MODEL_FILE = "fraud.onnx"
 # Rows of the training data that tell how inputs are spread; more changes no share in its third digit.
 _REFERENCE_ROWS = 300_000
 
@@ -78,7 +74,7 @@ def pack(work: Work, inputs: str, name: str) -> Made:
     rows = rows if len(rows) <= LEAST_ROWS else np.sort(np.random.default_rng(1).choice(rows, LEAST_ROWS, False))
     proof = prove(booster, model.predict, dataset.matrix(rows, names))
     probability = model.predict_part(dataset, split.holdout)
-    metrics = judged(dataset, split.holdout, probability, made["threshold"], work.settings)
+    metrics = judge(dataset, split.holdout, probability, made["threshold"], work.settings)
     looked_at = {n for n, count in zip(names, booster.feature_importance("split"), strict=True) if count}
     manifest = msgspec.structs.replace(
         manifest,
@@ -88,16 +84,6 @@ def pack(work: Work, inputs: str, name: str) -> Made:
     )
     write_manifest(manifest, path)
     return Made(path, manifest, metrics, proof)
-
-
-def read_package(model: Path) -> Package:
-    """The files of a model on disk."""
-    booster, manifest, data = booster_path(model), manifest_path(model), model.read_bytes()
-    return Package(
-        model=data,
-        manifest=manifest.read_bytes() if manifest.is_file() else encode_manifest(plain_manifest(data, model.stem)),
-        booster=booster.read_bytes() if booster.is_file() else None,
-    )
 
 
 def flat(metrics: Metrics) -> dict[str, float]:

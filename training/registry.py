@@ -7,6 +7,7 @@ an environment of their own, because MLflow's server brings more packages than a
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +27,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from infra.errors import TerminalError, TransientError
+from infra.model_store import Package
 from infra.settings import Settings
+from training.served import MODEL_FILE, read_package
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _FOLDER = "model"
@@ -88,6 +91,7 @@ class Registry:
                 "model_version": model_version,
                 "average_precision": repr(metrics.get("average_precision", 0.0)),
                 "inputs": str(parameters.get("inputs", "")),
+                "history": str(parameters.get("history", "")),
             },
         )
         self._client.set_terminated(run.info.run_id)
@@ -121,15 +125,28 @@ class Registry:
             "`fraudflow train` makes one"
         )
 
-    def fetch(self, version: Version, directory: Path) -> Path:
-        """Bring a version's files to `directory`. Returns the folder that holds them."""
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        try:
-            run = self._client.get_model_version(self._name, version.version).run_id
-            return Path(self._client.download_artifacts(str(run), _FOLDER, str(directory)))
-        except (MlflowException, OSError) as error:
-            raise self._told(error) from error
+    def package(self, version: Version) -> Package:
+        """The files of a version.
+
+        Raises:
+            TransientError: they cannot be had.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            try:
+                run = self._client.get_model_version(self._name, version.version).run_id
+                folder = Path(self._client.download_artifacts(str(run), _FOLDER, place))
+                return read_package(folder / MODEL_FILE)
+            except (MlflowException, OSError) as error:
+                raise self._told(error) from error
+
+    def reports(self, version: Version, directory: Path) -> None:
+        """Write a version's report to a folder, for people (report.md) and for programs (report.json)."""
+        directory.mkdir(parents=True, exist_ok=True)
+        run = self._client.get_model_version(self._name, version.version).run_id
+        with tempfile.TemporaryDirectory() as place:
+            for name in ("report.md", "report.json"):
+                found = self._client.download_artifacts(str(run), f"{_FOLDER}/{name}", place)
+                shutil.copyfile(found, directory / name)
 
     def set_alias(self, alias: str, version: Version) -> None:
         """Give a version an alias, which another one had before."""

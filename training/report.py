@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from training.learn import TITLES
 from training.metrics import CARDS_A_DAY, Metrics
 from training.package import Made
 
@@ -61,7 +60,7 @@ def markdown(made: Made, judged: dict[str, Metrics], facts: dict[str, Any]) -> s
         for b in metrics.reliability
     ]
     money = metrics.money
-    return f"""## Model {manifest.version}: {TITLES.get(facts.get("inputs", ""), "")}
+    return f"""## Model {manifest.version}
 
 | | |
 |---|---|
@@ -93,5 +92,5 @@ refused.
 
 def _markdown_table(rows: list[dict[str, str]]) -> str:
     names = list(rows[0])
-    lines = [" | ".join(names), "|".join("---" for _ in names), *(" | ".join(row.values()) for row in rows)]
+    lines = [" | ".join(names), " | ".join("---" for _ in names), *(" | ".join(row.values()) for row in rows)]
     return "\n".join(f"| {line} |" for line in lines)

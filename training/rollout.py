@@ -1,8 +1,6 @@
-"""Which model scores, and which one is tried beside it: judged on the same rows, then written where scorers look."""
+"""Which model scores, and which one is tried beside it, written where the scorers look."""
 
 import getpass
-from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -10,47 +8,9 @@ from infra.errors import TerminalError
 from infra.model_store import Bounds, ModelStore, Package, Roles
 from infra.settings import Settings
 from scoring.model import PROJECT_MODEL
-from training.dataset import Dataset
-from training.learn import judged
-from training.metrics import Metrics
-from training.package import MODEL_FILE, read_package
-from training.registry import Registry, Version
-from training.served import Served
-from training.split import Part
+from training.served import read_package
 
 SHADOW, CANARY = "shadow", "canary"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A challenger and the champion on the same rows."""
-
-    challenger: Metrics
-    champion: Metrics
-
-    @property
-    def refusal(self) -> str | None:
-        """Why the challenger is worse; None if it is not."""
-        new, old = self.challenger, self.champion
-        if new.average_precision < old.average_precision:
-            return f"its average precision is {new.average_precision:.4f}, the champion's {old.average_precision:.4f}"
-        if new.money.saved < old.money.saved:
-            return f"at its threshold it saves {new.money.saved:,.0f}, the champion {old.money.saved:,.0f}"
-        return None
-
-
-def compare(dataset: Dataset, part: Part, challenger: Served, champion: Served, settings: Settings) -> Comparison:
-    """Judge both on the rows of a part, each at its own threshold."""
-    return Comparison(
-        judge_served(dataset, part, challenger, settings), judge_served(dataset, part, champion, settings)
-    )
-
-
-def judge_served(dataset: Dataset, part: Part, model: Served, settings: Settings) -> Metrics:
-    """How good a model is as scorers serve it."""
-    threshold = model.manifest.threshold
-    at = settings.scoring.alert_threshold if threshold is None else threshold
-    return judged(dataset, part, model.predict_part(dataset, part), at, settings.training)
 
 
 def standing_roles(store: ModelStore, settings: Settings) -> Roles:
@@ -70,11 +30,6 @@ def champion_of(store: ModelStore | None, settings: Settings) -> Package:
     if models is None or models.roles is None:
         return read_package(settings.scoring.model or PROJECT_MODEL)
     return models.package(models.roles.champion)
-
-
-def fetched(registry: Registry, version: Version, place: Path) -> Package:
-    """A version's files from the registry, by way of a folder."""
-    return read_package(registry.fetch(version, place / "model") / MODEL_FILE)
 
 
 def make_champion(store: ModelStore, settings: Settings, package: Package, why: str) -> Roles:
