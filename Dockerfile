@@ -17,9 +17,9 @@ RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
 # The dependencies alone first: they change less often than the code.
 COPY pyproject.toml uv.lock README.md LICENSE ./
-RUN uv sync --frozen --no-dev --no-install-project --extra dashboard --extra aws
+RUN uv sync --frozen --no-dev --no-install-project --extra dashboard --extra explain --extra aws
 COPY . .
-RUN uv sync --frozen --no-dev --extra dashboard --extra aws
+RUN uv sync --frozen --no-dev --extra dashboard --extra explain --extra aws
 
 FROM build AS jars
 # Fetched and checked against their sha256; a changed byte ends the build here.
@@ -38,6 +38,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
 CMD ["java", "-version"]
 
 FROM python:3.13-slim-bookworm AS app
+# LightGBM, which explains alerts, is linked with it.
+RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /app /app
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

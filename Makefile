@@ -60,7 +60,7 @@ clean: ## Remove the environment and the tools, not the state of the stack
 
 # Two sizes of one environment: what runs the pipeline, and on top of it what tests and trains it.
 .venv/.ready: pyproject.toml uv.lock $(UV)
-	@$(UV) sync --frozen --no-dev --extra local --extra dashboard --extra aws --inexact --quiet
+	@$(UV) sync --frozen --no-dev --extra local --extra dashboard --extra explain --extra aws --inexact --quiet
 	@touch $@
 
 .venv/.tested: pyproject.toml uv.lock $(UV)

@@ -92,9 +92,14 @@ class ScoringSettings(BaseModel):
 
     group_id: str = "fraudflow-scorer"
     processes: int = Field(default=0, ge=0, description="0: one per core")
-    model: Path | None = Field(default=None, description="an ONNX classifier; left out: the project's own")
+    model: Path | None = Field(
+        default=None,
+        description="an ONNX classifier; left out: the project's own. A champion in the topic Models goes before it",
+    )
     model_sha256: str | None = Field(default=None, description="refuse any other file")
-    alert_threshold: float = Field(default=0.5, ge=0, le=1)
+    alert_threshold: float = Field(
+        default=0.5, ge=0, le=1, description="left out: the model's own, if its manifest names one"
+    )
     max_batch: int = Field(default=10_000, ge=1, le=100_000)
     transaction_timeout_seconds: int = Field(default=10, ge=2)
     delivery: Literal["exactly-once", "at-least-once"] = Field(
@@ -115,6 +120,7 @@ class ScoringSettings(BaseModel):
         default=SecretStr("fraudflow-demo-key-change-me"), description="keys the HMAC-SHA256 that stands for a card"
     )
     feature_poll_seconds: float = Field(default=2, gt=0, description="how often the feature manifest is looked at")
+    model_poll_seconds: float = Field(default=0.5, gt=0, description="how often the topic of the models is looked at")
 
 
 class TrainingSettings(BaseModel):

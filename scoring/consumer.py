@@ -102,10 +102,13 @@ class BatchConsumer:
     def _more(self, count: int) -> list[Message]:
         return self._consumer.consume(count, 0) if count else []
 
-    def rewind(self) -> None:
+    def rewind(self) -> list[TopicPartition]:
         """Go back to the committed offsets: without it, what an aborted transaction had taken is lost.
 
         Nothing may be under way that could move them afterwards.
+
+        Returns:
+            The committed offsets, negative where there is none, with their metadata.
 
         Raises:
             KafkaException: the offsets cannot be read; nothing may be taken before they were.
@@ -113,13 +116,27 @@ class BatchConsumer:
         self._rebalanced = False
         assigned = self._consumer.assignment()
         if not assigned:
-            return
-        for at in self._consumer.committed(assigned, timeout=REQUEST_TIMEOUT_SECONDS):
+            return []
+        committed = self._consumer.committed(assigned, timeout=REQUEST_TIMEOUT_SECONDS)
+        for at in committed:
             if at.error:
                 raise KafkaException(at.error)
             self._consumer.seek(
                 TopicPartition(at.topic, at.partition, at.offset if at.offset >= 0 else OFFSET_BEGINNING)
             )
+        return committed
+
+    def stay(self) -> None:
+        """Stay in the group during work that takes long: answer it, and take nothing.
+
+        Raises:
+            Rebalanced: partitions changed hands; the work may be for nothing.
+        """
+        self._consumer.pause(self._consumer.assignment())
+        slipped_through = self._consumer.poll(0)
+        self._consumer.resume(self._consumer.assignment())
+        if self._rebalanced or slipped_through is not None:
+            raise Rebalanced  # what slipped through is taken again after the rewind that follows
 
     def group_metadata(self) -> object:
         """The group's generation as it is now; fetched for each transaction, it fences scorers left behind."""

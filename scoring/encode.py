@@ -5,8 +5,10 @@ kept. Numbers are formatted by column, in one call each. What is left for a row 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import repeat
 from operator import itemgetter
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -38,12 +40,11 @@ class _Fragments:
 
 
 class Encoder:
-    """Encodes predictions for one version of the features and one model."""
+    """Encodes predictions for one version of the features."""
 
-    def __init__(self, features: Features, model_version: str, mask_card_numbers: bool, token_key: bytes):
+    def __init__(self, features: Features, mask_card_numbers: bool, token_key: bytes):
         self._features = features
         self._hidden, self._token_key = mask_card_numbers, token_key
-        self._versions = b',"model_version":%b,"features_version":%b,' % (_text(model_version), _text(features.version))
         self._customers = _Fragments(features.customers.height, self._customer)
         self._merchants = _Fragments(features.merchants.height, self._merchant)
         self._dates = _Fragments(len(features.date_codes), self._date)
@@ -55,7 +56,7 @@ class Encoder:
         label: NDArray[np.int64],
         partitions: list[int],
         offsets: list[int],
-        timing: bytes,
+        ends: Iterable[bytes],
     ) -> tuple[list[bytes], list[bytes]]:
         """Encode a batch.
 
@@ -65,12 +66,11 @@ class Encoder:
             label: the model's verdict.
             partitions: of each transaction's source.
             offsets: of each transaction's source.
-            timing: the JSON of `inference_time_ns` and `transaction_processing_total_time`.
+            ends: of each transaction, the rest of the JSON; see `endings`.
 
         Returns:
             Keys (transaction numbers) and values, in the order of the batch.
         """
-        tail = self._versions + timing + b"}"
         partition = {p: b'%d,"source_offset":' % p for p in set(partitions)}
         values = [
             b"".join(
@@ -88,14 +88,14 @@ class Encoder:
                     customer,
                     distance,
                     date,
-                    chance,
+                    score,
                     _VERDICT[says],
                     partition[part],
                     at,
-                    tail,
+                    end,
                 )
             )
-            for row, amount, merchant, latitude, longitude, customer, distance, date, chance, says, part, at in zip(
+            for row, amount, merchant, latitude, longitude, customer, distance, date, score, says, part, at, end in zip(
                 batch.rows,
                 _numbers(batch.amount),
                 self._merchants.take(batch.merchant),
@@ -108,6 +108,7 @@ class Encoder:
                 label.tolist(),
                 partitions,
                 _numbers(np.array(offsets)),
+                ends,
                 strict=True,
             )
         ]
@@ -151,6 +152,37 @@ _VERDICT = {
     0: b',"fraud_model_prediction":0,"source_partition":',
     1: b',"fraud_model_prediction":1,"source_partition":',
 }
+
+
+def versions_of(features: str, model: str, challenger: str | None = None) -> bytes:
+    """The part of a prediction that says what made it."""
+    beside = b',"challenger_version":%b' % _text(challenger) if challenger else b""
+    return b',"model_version":%b,"features_version":%b%b,' % (_text(model), _text(features), beside)
+
+
+def endings(
+    count: int,
+    versions: bytes | list[bytes],
+    timing: bytes,
+    columns: dict[str, NDArray[np.float32]],
+    reasons: dict[int, list[dict[str, Any]]],
+) -> Iterable[bytes]:
+    """How predictions end.
+
+    Args:
+        count: of predictions.
+        versions: as `versions_of` gives them, of all transactions together or of each.
+        timing: the JSON of `inference_time_ns` and `transaction_processing_total_time`.
+        columns: further numbers by name, one for each transaction; NaN becomes null.
+        reasons: of those that have some, by position; with them, or with columns, `versions` is a list.
+    """
+    if isinstance(versions, bytes):
+        return repeat(versions + timing + b"}", count)
+    template = b"%b" + timing + b"".join(b',"%b":%%b' % name.encode() for name in columns)
+    ends = [template % row for row in zip(versions, *map(_numbers, columns.values()), strict=True)]
+    for position, told in reasons.items():
+        ends[position] += b',"reasons":' + orjson.dumps(told)
+    return [end + b"}" for end in ends]
 
 
 def _numbers(column: NDArray[np.number]) -> list[bytes]:

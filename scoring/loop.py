@@ -11,10 +11,14 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaException, Message
 
+from infra.errors import TransientError
 from infra.settings import Settings
 from scoring.breaker import DeadLetterBreaker
 from scoring.consumer import BatchConsumer, Rebalanced, Taken
+from scoring.features import Features
+from scoring.lineup import Lineup
 from scoring.metrics import Counters
+from scoring.past import Past
 from scoring.producer import Aborted, IdempotentProducer, Output, TransactionalProducer
 from scoring.scorer import Scored, Scorer, Source, dead_letter
 
@@ -22,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # Between tries while the broker is away: long enough to spare it, short enough to go on at once.
 RETRY_SECONDS = 1.0
+# How often the group hears of us while a history is read.
+STAY_SECONDS = 1.0
 # Transactions scored at once. With 10,000 the rows fall out of the processor's cache between the steps, with 100 the
 # fixed cost of a step shows.
 PIECE = 1_000
@@ -43,10 +49,12 @@ class ScoringLoop:
             self._producer = IdempotentProducer(settings.kafka, settings.scoring, self._consumer.commit)
         self._committing: tuple[Counters, int] | None = None  # and when its batch was taken
         self._must_rewind = False
+        self._past: Past | None = None
         self._breaker = DeadLetterBreaker(settings.scoring)
         self.counters = Counters()
         self.moved_at = time.monotonic()
         """When a step ended well, and nothing was stuck or failing."""
+        self.change(scorer.lineup, scorer.features)
 
     def run(self, stopping: Callable[[], bool], between_batches: Callable[[], None]) -> None:
         """Score until `stopping()`; `between_batches()` is where features change and counts are told.
@@ -73,7 +81,9 @@ class ScoringLoop:
     def _attempt(self, step: Callable[[], None]) -> bool:
         try:
             step()
-        except (KafkaException, Aborted) as error:
+        except Rebalanced:
+            self._must_rewind = True
+        except (KafkaException, Aborted, TransientError) as error:
             self.counters.aborts += 1
             self._must_rewind = True
             logger.warning("batch not committed, going back to the committed offsets: %s", error)
@@ -85,21 +95,42 @@ class ScoringLoop:
             self._settle()
             # What was under way must have ended, or the offsets to go back to are not known yet.
             self._producer.recover()
-            self._consumer.rewind()
+            committed = self._consumer.rewind()
+            if self._past is not None:
+                self._past.restore(committed, self._alive)
             self._must_rewind = False
-        try:
-            taken = self._consumer.take()
-        except Rebalanced:
-            self._must_rewind = True
-            return
+        taken = self._consumer.take()
         if taken is None:
             self._settle()
             return
         batch = Counters(batches=1)
         outputs = self._outputs(taken, batch)
         self._settle()
-        self._producer.send(outputs, taken.book, self._consumer.group_metadata())
+        book = taken.book if self._past is None else self._past.book(taken.book)
+        self._producer.send(outputs, book, self._consumer.group_metadata())
         self._committing = batch, taken.at_ns
+
+    def change(self, lineup: Lineup, features: Features) -> None:
+        """From the next batch on, score with these. Between two batches only."""
+        scorer = self._scorer
+        new_features = features is not scorer.features
+        if lineup is not scorer.lineup:
+            scorer.lineup = lineup
+        if new_features:
+            scorer.features = features
+        if not scorer.uses_history:
+            self._past = None
+        elif self._past is None or new_features:
+            self._past = Past(self._settings.kafka, features)
+            # Built from the log, up to the committed offsets.
+            self._must_rewind = True
+        scorer.observe = self._past.observe if self._past else None
+
+    def _alive(self) -> None:
+        """The history is being read from the log, which may take its time."""
+        if time.monotonic() - self.moved_at > STAY_SECONDS:
+            self._consumer.stay()
+            self.moved_at = time.monotonic()
 
     def lag(self) -> int:
         """Offsets between this scorer's place in the input and its end; from any thread.
@@ -126,8 +157,10 @@ class ScoringLoop:
     def _outputs(self, taken: Taken, batch: Counters) -> list[Output]:
         """Score a batch piece by piece, and count it."""
         outputs: list[Output] = []
-        for start in range(0, len(taken.messages), PIECE):
-            piece = taken.messages[start : start + PIECE]
+        # A history is one partition's: the fewer of them are in a piece, the less it costs.
+        messages = taken.messages if self._past is None else sorted(taken.messages, key=Message.partition)  # type: ignore[arg-type]
+        for start in range(0, len(messages), PIECE):
+            piece = messages[start : start + PIECE]
             partitions, offsets = list(map(Message.partition, piece)), list(map(Message.offset, piece))
             source = Source(self._topics.transactions, partitions, offsets)  # type: ignore[arg-type] - both are known
             values = list(map(Message.value, piece))

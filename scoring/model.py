@@ -1,7 +1,7 @@
 """The ONNX model: checked before it is parsed, its ZipMap removed, one call for a batch."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from infra.errors import TerminalError
-from scoring.features import MODEL_INPUTS
+from infra.model_store import Package
+from scoring.inputs import InputMatrix
+from scoring.manifest import ModelManifest, booster_path, decode_manifest, plain_manifest, read_manifest
+from scoring.reasons import Explainer, explainer
 
 PROJECT_MODEL = Path(__file__).parent / "models" / "fraud.onnx"
 _KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
@@ -20,16 +23,27 @@ _KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 class Model:
     """A loaded classifier."""
 
-    version: str
+    manifest: ModelManifest
     session: ort.InferenceSession
     input_name: str
     outputs: list[str]
+    explainer: Explainer | None = None
+    """Gives the reasons of its alerts; None where there is no booster, or no LightGBM."""
+    matrix: InputMatrix = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.matrix = InputMatrix(self.manifest.names)
+
+    @property
+    def version(self) -> str:
+        """The first characters of the file's sha256."""
+        return self.manifest.version
 
     def predict(self, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Score rows of the 15 inputs.
+        """Score rows.
 
         Args:
-            inputs: float32 [N, 15] in the order of `MODEL_INPUTS`.
+            inputs: float32 [N, inputs], as `matrix` builds it.
 
         Returns:
             The probability of fraud, float32 [N], and the model's own verdict, int64 [N].
@@ -43,54 +57,76 @@ class Model:
 
 
 def load_model(path: Path, sha256: str | None = None) -> Model:
-    """Load an ONNX classifier with the 15 inputs, with a ZipMap at its end or without.
+    """Load an ONNX classifier, with a ZipMap at its end or without.
 
     Args:
-        path: the file.
-        sha256: what the file's digest must be, or its first characters; checked before anything is parsed.
+        path: the file; its manifest and its booster are beside it, or it has the 15 static inputs and no reasons.
+        sha256: what the file's digest must be, if not what the manifest says; checked before anything is parsed.
 
     Raises:
         TerminalError: the file is missing, damaged, another one than expected, or not such a classifier.
     """
     try:
         data = path.read_bytes()
+        booster = booster_path(path).read_bytes() if booster_path(path).exists() else None
     except OSError as error:
         raise TerminalError(f"cannot read the model {path}: {error.strerror}") from error
     digest = hashlib.sha256(data).hexdigest()
-    if sha256 and digest != sha256.lower():
-        raise TerminalError(f"the model {path} has sha256 {digest}, expected {sha256}: not loaded")
+    manifest = read_manifest(path) or plain_manifest(data, path.stem)
+    for expected in filter(None, (sha256, manifest.sha256)):
+        if digest != expected.lower():
+            raise TerminalError(f"the model {path} has sha256 {digest}, expected {expected}: not loaded")
+    return _build(data, manifest, booster, path)
+
+
+def unpack_model(package: Package) -> Model:
+    """Load a model from the files that the store keeps.
+
+    Raises:
+        TerminalError: they are damaged, do not belong together, or are no such classifier.
+    """
+    where = f"model {package.version}"
+    manifest = decode_manifest(package.manifest, where)
+    if manifest.sha256 != package.sha256:
+        raise TerminalError(f"{where}: its manifest is that of another file")
+    return _build(package.model, manifest, package.booster, where)
+
+
+def _build(data: bytes, manifest: ModelManifest, booster: bytes | None, where: object) -> Model:
     try:
         proto = onnx.load_model_from_string(data)
         onnx.checker.check_model(proto)
     except Exception as error:
-        raise TerminalError(f"{path} is not a valid ONNX model: {error}") from error
-    _refuse_foreign_parts(proto, path)
-    probability, label = _outputs(proto, path)
+        raise TerminalError(f"{where} is not a valid ONNX model: {error}") from error
+    _refuse_foreign_parts(proto, where)
+    probability, label = _outputs(proto, where)
     options = ort.SessionOptions()
     # One thread per scorer process: scaling is by processes, and threads that spin for work take its cores.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    columns = len(manifest.inputs)
     try:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        model = Model(digest[:16], session, session.get_inputs()[0].name, [probability, *label])
-        sample, _ = model.predict(np.zeros((2, len(MODEL_INPUTS)), np.float32))
+        model = Model(manifest, session, session.get_inputs()[0].name, [probability, *label])
+        sample, _ = model.predict(np.zeros((2, columns), np.float32))
     except Exception as error:
-        raise TerminalError(f"{path} cannot score {len(MODEL_INPUTS)} float32 inputs: {error}") from error
+        raise TerminalError(f"{where} cannot score {columns} float32 inputs: {error}") from error
     if sample.shape != (2,):
-        raise TerminalError(f"{path}: output {probability} is not one probability for each row")
+        raise TerminalError(f"{where}: output {probability} is not one probability for each row")
+    model.explainer = explainer(booster, manifest, where)
     return model
 
 
-def _refuse_foreign_parts(proto: onnx.ModelProto, path: Path) -> None:
+def _refuse_foreign_parts(proto: onnx.ModelProto, where: object) -> None:
     """A model is one file of standard operators; anything else could read files or run code."""
     if any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer):
-        raise TerminalError(f"{path} keeps weights in other files: save it as a single file")
+        raise TerminalError(f"{where} keeps weights in other files: save it as a single file")
     foreign = {node.domain for node in proto.graph.node} - _KNOWN_DOMAINS
     if foreign:
-        raise TerminalError(f"{path} needs operators outside the ONNX standard: {', '.join(sorted(foreign))}")
+        raise TerminalError(f"{where} needs operators outside the ONNX standard: {', '.join(sorted(foreign))}")
 
 
-def _outputs(proto: onnx.ModelProto, path: Path) -> tuple[str, list[str]]:
+def _outputs(proto: onnx.ModelProto, where: object) -> tuple[str, list[str]]:
     """Cut the ZipMap and name the outputs that hold the probability and, if there is one, the label."""
     graph = proto.graph
     for node in [n for n in graph.node if n.op_type == "ZipMap"]:
@@ -102,5 +138,5 @@ def _outputs(proto: onnx.ModelProto, path: Path) -> tuple[str, list[str]]:
     floats = [name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT]
     labels = [name for name, kind in kinds.items() if kind == onnx.TensorProto.INT64]
     if len(floats) != 1:
-        raise TerminalError(f"{path} has {len(floats)} float outputs; a classifier has one, the probability")
+        raise TerminalError(f"{where} has {len(floats)} float outputs; a classifier has one, the probability")
     return floats[0], labels[:1]

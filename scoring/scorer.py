@@ -4,16 +4,20 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.settings import ScoringSettings
 from scoring.cards import mask_text
 from scoring.decode import decode_batch
-from scoring.encode import Encoder
-from scoring.features import Features
+from scoring.encode import Encoder, endings, versions_of
+from scoring.features import Batch, Features
+from scoring.history import ONLINE_INPUTS
+from scoring.lineup import Answers, Challenger, Lineup, threshold
 from scoring.model import Model
 from scoring.transaction import Rejected
 
@@ -43,18 +47,42 @@ class Scored:
     inference_ns: int
 
 
-class Scorer:
-    """Scores batches with one model and the newest features it was given."""
+Observe = Callable[[Batch, Sequence[int], Sequence[int]], NDArray[np.float32]]
+"""Gives the online inputs of a batch with these partitions and offsets, and remembers it."""
 
-    def __init__(self, model: Model, features: Features, settings: ScoringSettings):
-        self._model = model
+
+class Scorer:
+    """Scores batches with the models and the newest features it was given."""
+
+    def __init__(self, models: Lineup | Model, features: Features, settings: ScoringSettings):
         self._settings = settings
+        self._key = settings.card_token_key.get_secret_value().encode()
+        self.lineup = models if isinstance(models, Lineup) else Lineup(models)
         self.features = features
+        self.observe: Observe | None = None
+        """Needed where a model has online inputs."""
+
+    @property
+    def lineup(self) -> Lineup:
+        """The models in use. Set between batches."""
+        return self._lineup
+
+    @lineup.setter
+    def lineup(self, lineup: Lineup) -> None:
+        self._lineup, self._online = lineup, [(name, ONLINE_INPUTS.index(name)) for name in lineup.online]
+        self.challenger = None
+        if lineup.challenger and lineup.roles:
+            self.challenger = Challenger(lineup.challenger, lineup.roles, self._settings)
 
     @property
     def model_version(self) -> str:
-        """The first characters of the model file's sha256."""
-        return self._model.version
+        """The first characters of the champion's sha256."""
+        return self._lineup.champion.version
+
+    @property
+    def uses_history(self) -> bool:
+        """Whether a model has online inputs."""
+        return bool(self._online)
 
     @property
     def features(self) -> Features:
@@ -64,12 +92,9 @@ class Scorer:
     @features.setter
     def features(self, features: Features) -> None:
         self._features = features
-        self._encoder = Encoder(
-            features,
-            self._model.version,
-            self._settings.mask_card_numbers,
-            self._settings.card_token_key.get_secret_value().encode(),
-        )
+        self._encoder = Encoder(features, self._settings.mask_card_numbers, self._key)
+        if self.challenger:
+            self.challenger.renew()
 
     def score(self, messages: Sequence[bytes | None], source: Source, started_ns: int) -> Scored:
         """Score a batch.
@@ -84,20 +109,74 @@ class Scorer:
         rejected |= unknown
         if not batch.rows:
             return Scored([], [], [], [], [], rejected, 0, 0, 0)
-        before = time.perf_counter_ns()
-        probability, label = self._model.predict(batch.inputs)
-        inference_ns = time.perf_counter_ns() - before
         partitions = [source.partitions[p] for p in batch.positions]
         offsets = [source.offsets[p] for p in batch.positions]
+        online = self.observe(batch, partitions, offsets) if self._online and self.observe else None
+        champion = self._lineup.champion
+        before = time.perf_counter_ns()
+        inputs = champion.matrix.build(batch.inputs, online)
+        probability, label = champion.predict(inputs)
+        inference_ns = time.perf_counter_ns() - before
+        alert = probability >= np.float32(threshold(champion, self._settings))
+        answers = self._challenge(batch, online, inference_ns)
+        if answers and answers.decides:
+            probability, label = probability.copy(), label.copy()
+            probability[answers.rows], label[answers.rows] = answers.probability, answers.label
+            alert[answers.rows] = answers.alert
+        alerts = np.flatnonzero(alert).tolist()
+        reasons = self._reasons(alerts, inputs, answers)
+        versions, columns = self._besides(len(batch.rows), online, answers, reasons)
         timing = b'"inference_time_ns":%d,"transaction_processing_total_time":%d' % (
             inference_ns // len(batch.rows),
             time.perf_counter_ns() - started_ns,
         )
-        keys, values = self._encoder.encode(batch, probability, label, partitions, offsets, timing)
-        alerts = np.flatnonzero(probability >= np.float32(self._settings.alert_threshold)).tolist()
+        ends = endings(len(batch.rows), versions, timing, columns, reasons)
+        keys, values = self._encoder.encode(batch, probability, label, partitions, offsets, ends)
         known = sum(row.is_fraud == 1 for row in batch.rows)
         found = sum(batch.rows[i].is_fraud == 1 for i in alerts)
         return Scored(batch.positions, partitions, keys, values, alerts, rejected, known, found, inference_ns)
+
+    def _challenge(self, batch: Batch, online: NDArray[np.float32] | None, champion_ns: int) -> Answers | None:
+        return self.challenger and self.challenger.answer(batch, self._features, online, champion_ns / 1e9)
+
+    def _besides(
+        self, count: int, online: NDArray[np.float32] | None, answers: Answers | None, reasons: dict[int, Any]
+    ) -> tuple[bytes | list[bytes], dict[str, NDArray[np.float32]]]:
+        """What stands at the end of each prediction: versions, online inputs, the shadow's probability."""
+        columns = {} if online is None else {name: online[:, column] for name, column in self._online}
+        features, champion = self._features.version, self._lineup.champion.version
+        if answers is None or answers.decides:
+            own = versions_of(features, champion)
+        else:
+            own = versions_of(features, champion, answers.version)
+            columns["challenger_probability"] = answers.probability
+        if not columns and not reasons and answers is None:
+            return own, columns
+        versions = [own] * count
+        if answers and answers.decides:
+            theirs = versions_of(features, answers.version)
+            for row in answers.rows.tolist():
+                versions[row] = theirs
+        return versions, columns
+
+    def _reasons(
+        self, alerts: list[int], inputs: NDArray[np.float32], answers: Answers | None
+    ) -> dict[int, list[dict[str, Any]]]:
+        """Why each alert is one, by its position, from the model whose answer it is."""
+        decided = dict(zip(answers.rows.tolist(), answers.inputs, strict=True)) if answers and answers.decides else {}
+        theirs = [row for row in alerts if row in decided]
+        ours = [row for row in alerts if row not in decided]
+        reasons = _explained(self._lineup.champion, ours, inputs[ours])
+        if theirs:
+            assert self.challenger is not None  # noqa: S101
+            reasons |= _explained(self.challenger.model, theirs, np.stack([decided[row] for row in theirs]))
+        return reasons
+
+
+def _explained(model: Model, rows: list[int], inputs: NDArray[np.float32]) -> dict[int, list[dict[str, Any]]]:
+    if model.explainer is None or not rows:
+        return {}
+    return dict(zip(rows, model.explainer.explain(inputs), strict=True))
 
 
 def dead_letter(

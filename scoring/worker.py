@@ -23,7 +23,7 @@ from infra.settings import Settings, get_settings
 from scoring.feature_watch import FeatureWatch
 from scoring.health import Health, HealthServer
 from scoring.loop import ScoringLoop
-from scoring.model import PROJECT_MODEL, load_model
+from scoring.model_watch import ModelWatch
 from scoring.scorer import Scorer
 
 logger = logging.getLogger("scoring.worker")
@@ -45,6 +45,7 @@ class Worker:
         self._stop = False
         self._next_report = 0.0
         self._features = FeatureWatch(settings)
+        self._models = ModelWatch(settings)
         self._health = Health(lambda: self._features.state)
         self._url = ""
 
@@ -59,37 +60,49 @@ class Worker:
         if self._supervised:
             self._die_with_supervisor()
         scoring = self._settings.scoring
-        model = load_model(scoring.model or PROJECT_MODEL, scoring.model_sha256)
         partitions = ensure_topics(self._settings.kafka)[self._settings.kafka.topics.predictions]
+        self._models.first()
         server = HealthServer(scoring, self._slot, self._health)
         self._url = server.url
         logger.info("health at %s/health, metrics at %s/metrics", server.url, server.url)
         self._features.start()
+        self._models.start()
         try:
             while not self._stopping() and self._features.wait(0.5) is None:
                 self._report({"state": self._features.state})
             features = self._features.newest()
             if features is None or self._stopping():
                 return
-            scorer = Scorer(model, features, scoring)
+            scorer = Scorer(self._models.newest(), features, scoring)
             loop = ScoringLoop(self._settings, scorer, self._slot, partitions)
-            logger.info("scoring with model %s and features %s", model.version, features.version)
+            logger.info("scoring with model %s and features %s", scorer.model_version, features.version)
             self._health.watch(loop, scorer)
             collect_by_hand()
 
             def between_batches() -> None:
-                newest = self._features.newest()
-                if newest is not None and newest is not scorer.features:
-                    scorer.features = newest
+                features, lineup = self._features.newest() or scorer.features, self._models.newest()
+                if features is not scorer.features or lineup is not scorer.lineup:
+                    loop.change(lineup, features)
+                    logger.info("scoring with model %s and features %s", scorer.model_version, features.version)
                     collect_by_hand()
+                self._watch_challenger(scorer)
                 self._report(loop.counters.report() | {"state": "scoring"})
 
             loop.run(self._stopping, between_batches)
             self._report(loop.counters.report() | {"state": "stopped"}, now=True)
         finally:
             self._features.stop()
+            self._models.stop()
             self._health.stop()
             server.stop()
+
+    def _watch_challenger(self, scorer: Scorer) -> None:
+        """A challenger out of its bounds is gone at once here, and as soon as the roles say so everywhere."""
+        challenger = scorer.challenger
+        reason = challenger and challenger.trial.verdict(challenger.roles.bounds)
+        if challenger and reason:
+            scorer.challenger = None
+            self._models.roll_back(challenger.roles, reason)
 
     def _stopping(self) -> bool:
         return self._stop or (self._supervised and _stdin_ended())

@@ -42,6 +42,8 @@ def prediction(number: int, **changes: object) -> dict:
         "source_offset": number,
         "model_version": "m",
         "features_version": "f",
+        "challenger_version": "c",
+        "challenger_probability": number / 200,
         "inference_time_ns": 900,
         "transaction_processing_total_time": 9_000,
     } | changes
@@ -112,11 +114,11 @@ def test_card_activity_has_the_newest_of_each_card(settings, client, projection)
     produce(settings, [prediction(i) for i in range(60)])
     activity = client.get_map(CARD_ACTIVITY)
 
-    def newest() -> list[str]:
-        values = {key: json.loads(value.to_string()) for key, value in activity.entry_set().result()}
-        return sorted(value["transaction_number"] for value in values.values())
+    def newest() -> dict[str, dict]:
+        return {key: json.loads(value.to_string()) for key, value in activity.entry_set().result()}
 
-    until(lambda: newest() == ["t57", "t58", "t59"], what="the newest transaction of each card")
+    expected = {f"token-{i % 3}": prediction(i) for i in (57, 58, 59)}
+    until(lambda: newest() == expected, what="the newest prediction of each card")
 
 
 def test_jobs_that_the_cluster_lost_are_made_again(settings, client, projection):

@@ -1,0 +1,197 @@
+"""The histories of the partitions that a scorer has, each as far as its log was scored, and what brings them back.
+
+With the offsets of a batch goes, as their metadata, the place in the log from which a history can be built anew: an
+offset before which everything is forgotten, and the clock as it stood there. So a history is never stored.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from confluent_kafka import Message, TopicPartition
+from numpy.typing import NDArray
+
+from infra.settings import KafkaSettings
+from infra.topic_reader import TopicReader
+from scoring.decode import decode_batch
+from scoring.features import Batch, Features
+from scoring.history import HORIZON, HOUR, ONLINE_INPUTS, ONLINE_VERSION, Clock, History
+from scoring.inputs import observe
+
+logger = logging.getLogger(__name__)
+
+# As many rows are read back at once as fit the processor's cache.
+_PIECE = 2_000
+
+
+class Bookmark(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in the log where a history can begin."""
+
+    online: str = ONLINE_VERSION
+    start: int
+    """The offset to read from."""
+    reading: int | None = None
+    """The clock in front of it."""
+    highest: int = 0
+
+
+@dataclass
+class _Partition:
+    """A history, the offset behind what it has seen, and the places where it could begin."""
+
+    position: int
+    history: History = field(default_factory=History)
+    bookmarks: deque[Bookmark] = field(default_factory=deque)
+
+    def mark(self, offset: int) -> None:
+        """Remember this place, once an hour of the clock."""
+        clock = self.history.clock
+        if not self.bookmarks or clock.highest - self.bookmarks[-1].highest >= HOUR:
+            self.bookmarks.append(Bookmark(start=offset, reading=clock.reading, highest=clock.highest))
+
+    def bookmark(self) -> Bookmark:
+        """The newest place before which everything is forgotten."""
+        forgotten = self.history.clock.highest - HORIZON
+        while len(self.bookmarks) > 1 and self.bookmarks[1].highest < forgotten:
+            self.bookmarks.popleft()
+        return self.bookmarks[0]
+
+
+class Past:
+    """All of them. What it returns depends on the partitions' logs, and on the features' version, alone.
+
+    A dead letter is in no history. Which rows are dead letters, the features decide: with a new version everything is
+    built anew from the log, as if it had been the version all the time.
+    """
+
+    def __init__(self, kafka: KafkaSettings, features: Features):
+        self._kafka = kafka
+        self._features = features
+        self._partitions: dict[int, _Partition] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the histories take."""
+        return sum(partition.history.nbytes for partition in self._partitions.values())
+
+    def observe(self, batch: Batch, partitions: Sequence[int], offsets: Sequence[int]) -> NDArray[np.float32]:
+        """The online inputs of the next rows; `partitions` and `offsets` are those of each row."""
+        where = np.array(partitions)
+        first = int(where[0])
+        if (where == first).all():
+            return self._observe_one(first, batch, offsets)
+        online = np.empty((len(where), len(ONLINE_INPUTS)), np.float32)
+        for number in np.unique(where).tolist():
+            rows = np.flatnonzero(where == number)
+            online[rows] = self._observe_one(number, batch.take(rows), [offsets[row] for row in rows.tolist()])
+        return online
+
+    def _observe_one(self, number: int, batch: Batch, offsets: Sequence[int]) -> NDArray[np.float32]:
+        partition = self._partitions.setdefault(number, _Partition(offsets[0]))
+        partition.mark(offsets[0])
+        # At once, and not when the batch is committed: a history that has seen more than that is built anew.
+        partition.position = offsets[-1] + 1
+        return observe(partition.history, batch)
+
+    def book(self, book: list[TopicPartition]) -> list[TopicPartition]:
+        """The offsets to commit, whose rows have been observed, with the places to begin at as their metadata."""
+        noted = []
+        for at in book:
+            partition = self._partitions.setdefault(at.partition, _Partition(at.offset))
+            partition.position = at.offset
+            if not partition.bookmarks:  # nothing but dead letters so far
+                partition.mark(at.offset)
+            noted.append(TopicPartition(at.topic, at.partition, at.offset, _encode(partition.bookmark())))
+        return noted
+
+    def restore(self, committed: list[TopicPartition], alive: Callable[[], None]) -> None:
+        """Bring the histories to the committed offsets.
+
+        One that is there already stays: it is the same, whoever scored in between. Any other is built from the log.
+
+        Args:
+            committed: of the partitions that the scorer has; the offset is negative where there is none.
+            alive: called now and then meanwhile; what it raises ends the reading.
+
+        Raises:
+            TransientError: the log cannot be read; nothing may be scored before it was.
+        """
+        self._partitions = {
+            at.partition: self._partitions[at.partition]
+            for at in committed
+            if at.partition in self._partitions and self._partitions[at.partition].position == max(at.offset, 0)
+        }
+        missing = [at for at in committed if at.partition not in self._partitions and at.offset > 0]
+        if missing:
+            built = self._read_back(missing, alive)
+            self._partitions |= built
+
+    def _read_back(self, committed: list[TopicPartition], alive: Callable[[], None]) -> dict[int, _Partition]:
+        began, rows = time.monotonic(), 0
+        reader = TopicReader(self._kafka, self._kafka.topics.transactions)
+        try:
+            kept = reader.starts()
+            built, starts, ends = {}, {}, {}
+            for at in committed:
+                bookmark = _decode(at.metadata)
+                number, start = at.partition, max(bookmark.start, kept[at.partition])
+                if start > bookmark.start > 0:
+                    logger.warning(
+                        "partition %d: the log begins at %d, and the history would at %d: until the windows have "
+                        "passed, online features miss what retention has deleted",
+                        number,
+                        start,
+                        bookmark.start,
+                    )
+                partition = _Partition(at.offset, History(Clock(bookmark.reading, bookmark.highest)))
+                built[number], starts[number], ends[number] = partition, start, at.offset
+            for messages in reader.read(starts, ends, logger.debug):
+                alive()
+                for number, of_partition in _by_partition(messages, ends):
+                    rows += len(of_partition)
+                    self._add(built[number], of_partition)
+        finally:
+            reader.close()
+        logger.info(
+            "read %d rows of %d partitions back in %.1f s, %.0f MB",
+            rows,
+            len(built),
+            time.monotonic() - began,
+            sum(partition.history.nbytes for partition in built.values()) / 1e6,
+        )
+        return built
+
+    def _add(self, partition: _Partition, messages: list[Message]) -> None:
+        for at in range(0, len(messages), _PIECE):
+            piece = messages[at : at + _PIECE]
+            rows, positions, _ = decode_batch([message.value() for message in piece])
+            batch, _ = self._features.build(rows, positions)
+            if batch.rows:
+                partition.mark(piece[batch.positions[0]].offset() or 0)
+                observe(partition.history, batch)
+
+
+def _by_partition(messages: list[Message], ends: dict[int, int]) -> Iterator[tuple[int, list[Message]]]:
+    found: dict[int, list[Message]] = {}
+    for message in messages:
+        number = message.partition() or 0
+        if (message.offset() or 0) < ends[number]:
+            found.setdefault(number, []).append(message)
+    yield from found.items()
+
+
+def _encode(bookmark: Bookmark) -> str:
+    return msgspec.json.encode(bookmark).decode()
+
+
+def _decode(metadata: str | None) -> Bookmark:
+    """A bookmark as it was committed; the start of the log where none was, or one of another definition."""
+    try:
+        found = msgspec.json.decode(metadata or "", type=Bookmark)
+    except msgspec.MsgspecError:
+        return Bookmark(start=0)
+    return found if found.online == ONLINE_VERSION else Bookmark(start=0)
