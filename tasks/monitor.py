@@ -29,13 +29,13 @@ from infra.kafka import GroupReader
 from infra.model_store import ModelStore
 from infra.settings import get_settings
 from scoring.features import Features
+from scoring.model import unpack_model
 from tasks.retry import transient_only
 from training.checks import DRIFT, QUALITY, Operations, drift_of, findings_of, quality_of
 from training.drift_report import facts, write_report
 from training.incidents import Change, Finding, follow
 from training.labels import read_labels
 from training.rollout import champion_of
-from training.served import serve
 from training.window import gather
 
 # Prefect's database: it is where the alerts are, and what forgets one forgets the other.
@@ -56,7 +56,7 @@ def measure() -> dict[str, Any]:
     """
     settings = get_settings()
     now = datetime.now(UTC)
-    model = serve(champion_of(ModelStore(settings.kafka), settings)).manifest
+    model = unpack_model(champion_of(ModelStore(settings.kafka), settings)).manifest
     client = connect(settings.hazelcast)
     try:
         store = FeatureStore(client)

@@ -11,11 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from infra.errors import TerminalError
 from infra.model_store import ModelStore
 from infra.settings import get_settings
+from scoring.model import unpack_model
 from tasks.retry import transient_only
 from tasks.train import HistoryOf
 from training.dataset import Dataset
 from training.rollout import champion_of, make_champion
-from training.served import serve
 from training.split import newest_part
 
 
@@ -42,8 +42,8 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
     settings = get_settings()
     registry = Registry(settings)
     data = Dataset.load(Path(history))
-    new = serve(registry.package(registry.version(named)))
-    old = serve(champion_of(ModelStore(settings.kafka), settings))
+    new = unpack_model(registry.package(registry.version(named)))
+    old = unpack_model(champion_of(ModelStore(settings.kafka), settings))
     if new.manifest.version == old.manifest.version:
         raise TerminalError(f"{new.manifest.version} is the champion already")
     learnt = new.manifest.trained_on

@@ -23,6 +23,7 @@ from infra.transaction_sources import open_source
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.history import ONLINE_VERSION
+from scoring.model import unpack_model
 from tasks.features import demo_data
 from tasks.retry import transient_only
 from training import dataset, learn, report
@@ -33,7 +34,6 @@ from training.metrics import Metrics
 from training.package import flat, pack
 from training.registry import Registry
 from training.rollout import champion_of
-from training.served import serve
 from training.sources import partition_count, pieces_of, pieces_of_topic, simulated, topic_identity
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def judge_champion(run: Run) -> tuple[str, "Metrics"]:
 
     settings = get_settings()
     store = ModelStore(settings.kafka) if settings.kafka.bootstrap_servers else None
-    model = serve(champion_of(store, settings))
+    model = unpack_model(champion_of(store, settings))
     data, split = run.work().open()
     return model.manifest.version, judge_served(data, split.holdout, model, settings)
 

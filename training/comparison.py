@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from infra.settings import Settings
+from scoring.model import Model
 from training.dataset import Dataset
 from training.metrics import Metrics, judge
-from training.served import Served
+from training.served import predict_part
 from training.split import Part
 
 
@@ -27,15 +28,15 @@ class Comparison:
         return None
 
 
-def compare(dataset: Dataset, part: Part, challenger: Served, champion: Served, settings: Settings) -> Comparison:
+def compare(dataset: Dataset, part: Part, challenger: Model, champion: Model, settings: Settings) -> Comparison:
     """Judge both on the rows of a part, each at its own threshold."""
     return Comparison(
         judge_served(dataset, part, challenger, settings), judge_served(dataset, part, champion, settings)
     )
 
 
-def judge_served(dataset: Dataset, part: Part, model: Served, settings: Settings) -> Metrics:
+def judge_served(dataset: Dataset, part: Part, model: Model, settings: Settings) -> Metrics:
     """How good a model is as scorers serve it."""
     threshold = model.manifest.threshold
     at = settings.scoring.alert_threshold if threshold is None else threshold
-    return judge(dataset, part, model.predict_part(dataset, part), at, settings.training)
+    return judge(dataset, part, predict_part(model, dataset, part), at, settings.training)

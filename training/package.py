@@ -18,6 +18,7 @@ from scoring.manifest import (
     booster_path,
     write_manifest,
 )
+from scoring.model import load_model
 from training.convert import to_onnx
 from training.dataset import Dataset
 from training.drift import distribution
@@ -25,7 +26,7 @@ from training.input_sets import INPUT_SETS
 from training.learn import Work, fitted_model
 from training.metrics import Metrics, judge
 from training.parity import LEAST_ROWS, Proof, prove
-from training.served import MODEL_FILE, read_package, serve
+from training.served import MODEL_FILE, predict_part
 from training.split import Part, Split
 
 # Rows of the training data that tell how inputs are spread; more changes no share in its third digit.
@@ -69,11 +70,11 @@ def pack(work: Work, inputs: str, name: str) -> Made:
         booster_sha256=hashlib.sha256(booster_path(path).read_bytes()).hexdigest(),
     )
     write_manifest(manifest, path)
-    model = serve(read_package(path))
+    model = load_model(path)
     rows = split.holdout.rows
     rows = rows if len(rows) <= LEAST_ROWS else np.sort(np.random.default_rng(1).choice(rows, LEAST_ROWS, False))
-    proof = prove(booster, model.predict, dataset.matrix(rows, names))
-    probability = model.predict_part(dataset, split.holdout)
+    proof = prove(booster, lambda inputs: model.predict(inputs)[0], dataset.matrix(rows, names))
+    probability = predict_part(model, dataset, split.holdout)
     metrics = judge(dataset, split.holdout, probability, made["threshold"], work.settings)
     looked_at = {n for n, count in zip(names, booster.feature_importance("split"), strict=True) if count}
     manifest = msgspec.structs.replace(
