@@ -8,6 +8,9 @@ every input as before, and its thresholds are now what ONNX can hold.
 For a split on an input that was never missing in training, LightGBM takes NaN for 0. ONNX (and the converter, for
 some of them) does not know of that: the side on which 0 lies is written down as the side of the missing.
 
+LightGBM also reads every input within 1e-35 of 0 as 0 (`kZeroThreshold`), and puts thresholds right there to split
+zeros from the rest. A threshold within that zone moves to the edge that leaves the whole zone on the side of 0.
+
 What remains is the sum over the trees, in float32 instead of float64.
 """
 
@@ -18,6 +21,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 
 # LightGBM's model text: include/LightGBM/tree.h, decision_type.
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING_SHIFT, _MISSING_NONE, _MISSING_NAN = 1, 2, 2, 0, 2
+_ZERO = np.float32(1e-35)  # include/LightGBM/meta.h, kZeroThreshold
 _OPSET = 15  # of the reference model's time; TreeEnsembleClassifier is in ai.onnx.ml 1
 
 
@@ -33,7 +37,7 @@ def for_float32(booster: lgb.Booster) -> lgb.Booster:
         if name == "tree_sizes":
             continue  # bytes of each tree, no longer true; without them the trees are read one after the other
         if name == "threshold":
-            thresholds = [float(next_below(np.float64(text))) for text in values.split()]
+            thresholds = [float(threshold_of(np.float64(text))) for text in values.split()]
             lines.append("threshold=" + " ".join(repr(value) for value in thresholds))
         elif name == "decision_type":
             # It stands behind the thresholds of its tree.
@@ -42,6 +46,15 @@ def for_float32(booster: lgb.Booster) -> lgb.Booster:
         else:
             lines.append(line)
     return lgb.Booster(model_str="\n".join(lines) + "\n")
+
+
+def threshold_of(value: np.float64) -> np.float32:
+    """The float32 that splits all float32 inputs as LightGBM's threshold does."""
+    if -_ZERO <= value < 0:
+        return np.nextafter(-_ZERO, np.float32(-np.inf))
+    if 0 <= value < _ZERO:
+        return _ZERO
+    return next_below(value)
 
 
 def next_below(value: np.float64) -> np.float32:

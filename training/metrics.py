@@ -95,7 +95,7 @@ def loss(amount: NDArray[np.float64], settings: TrainingSettings) -> NDArray[np.
 def cheapest_threshold(
     probability: NDArray[np.float32], label: NDArray[np.int8], amount: NDArray[np.float64], settings: TrainingSettings
 ) -> float:
-    """The probability from which on alerts cost least: reviews plus what is missed; above 1 would mean none."""
+    """The probability from which on alerts cost least, reviews plus what is missed; at least one row is an alert."""
     order = np.argsort(-probability, kind="stable")
     lost = np.where(label[order] == 1, loss(amount[order], settings), 0.0)
     cost = settings.review_cost * np.arange(len(order) + 1) + lost.sum() - np.concatenate([[0.0], np.cumsum(lost)])
