@@ -5,6 +5,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 from plotly.io import to_html
+from plotly.offline import get_plotlyjs
 
 from scoring.manifest import Distribution, ModelManifest
 from training.checks import SCORE, Drift, Operations, Quality
@@ -13,6 +14,7 @@ from training.incidents import Finding
 from training.window import Window
 
 KEPT = 50
+_SCRIPT = "plotly.min.js"
 _THEN, _NOW = "#94a3b8", "#2563eb"
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2rem auto;padding:0 1rem;color:#0f172a}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;border-bottom:1px solid #e2e8f0;text-align:left}
@@ -34,14 +36,14 @@ def write_report(
     told = "".join(f"<li class=bad>{escape(finding.text)}</li>" for finding in findings) or "<li>nothing</li>"
     inputs, score = window.inputs[window.newest], window.score[window.newest]
     parts = []
-    for at, (column, index) in enumerate(drift.index.items()):
+    for column, index in drift.index.items():
         values = score if column == SCORE else inputs[:, window.names.index(column)]
         chart = _chart(manifest.reference[column], shares_now(manifest.reference[column], values))
-        script = "directory" if at == 0 else False
-        parts.append(f"<h3>{escape(column)}: PSI {index:.3f}</h3>" + to_html(chart, script, full_html=False))
+        drawn = to_html(chart, include_plotlyjs=False, full_html=False)
+        parts.append(f"<h3>{escape(column)}: PSI {index:.3f}</h3>{drawn}")
     rows = "".join(f"<tr><td>{name}<td>{value}" for name, value in facts(drift, quality, operations).items())
     page = f"""<!doctype html><html lang=en><meta charset=utf-8><title>Monitor {escape(name)}</title>
-<style>{_STYLE}</style>
+<script src="{_SCRIPT}"></script><style>{_STYLE}</style>
 <h1>Model {escape(manifest.version)}, {escape(name)}</h1>
 <h2>What is not as it should be</h2><ul>{told}</ul>
 <h2>How it does</h2><table>{rows}</table>
@@ -49,6 +51,9 @@ def write_report(
 <p>The share of the transactions in each bin: <b style="color:{_THEN}">then</b>, in the training data, and
 <b style="color:{_NOW}">now</b>, in {drift.rows:,} sampled ones. A bin is named by its lower edge.</p>
 {"".join(parts)}</html>"""
+    script = directory / _SCRIPT
+    if not script.exists():
+        script.write_text(get_plotlyjs(), encoding="utf-8")
     path = directory / f"{name}.html"
     path.write_text(page, encoding="utf-8")
     for old in sorted(directory.glob("*.html"))[:-KEPT]:
