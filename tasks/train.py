@@ -26,13 +26,9 @@ from scoring.history import ONLINE_VERSION
 from scoring.model import unpack_model
 from tasks.features import demo_data
 from tasks.retry import transient_only
-from training import dataset, learn, report
+from training import dataset
 from training.input_sets import TITLES
 from training.labels import read_labels
-from training.learn import Work
-from training.metrics import Metrics
-from training.package import flat, pack
-from training.registry import Registry
 from training.rollout import champion_of
 from training.sources import partition_count, pieces_of, pieces_of_topic, simulated, topic_identity
 
@@ -187,6 +183,8 @@ def _forget_old(histories: Path) -> None:
 @task(task_run_name="fit {inputs}", cache_policy=NO_CACHE)
 def fit_model(run: Run, inputs: str) -> dict[str, Any]:
     """Fit LightGBM. Returns its parameters, trials, trees and threshold."""
+    from training import learn
+
     made = learn.fit_model(run.work(), inputs)
     get_run_logger().info("%s: %s", inputs, made)
     return made
@@ -195,12 +193,16 @@ def fit_model(run: Run, inputs: str) -> dict[str, Any]:
 @task(task_run_name="judge {inputs}", cache_policy=NO_CACHE)
 def judge_model(run: Run, inputs: str) -> "Metrics":
     """How good a fitted model is on the holdout."""
+    from training import learn
+
     return learn.judge_model(run.work(), inputs)
 
 
 @task(task_run_name="judge logistic regression on {inputs}", cache_policy=NO_CACHE)
 def judge_floor(run: Run, inputs: str) -> "Metrics":
     """How good logistic regression is on the holdout."""
+    from training import learn
+
     return learn.judge_floor(run.work(), inputs)
 
 
@@ -226,6 +228,9 @@ def pack_model(run: Run, inputs: str, judged: "dict[str, Metrics]", facts: dict[
     Raises:
         TerminalError: the ONNX model does not answer as LightGBM does.
     """
+    from training import report
+    from training.package import flat, pack
+
     work = run.work()
     made = pack(work, inputs, get_settings().training.model_name)
     side_by_side = {TITLES[inputs]: made.metrics} | judged
@@ -255,6 +260,8 @@ def pack_model(run: Run, inputs: str, judged: "dict[str, Metrics]", facts: dict[
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def register_model(made: dict[str, Any], of: HistoryOf, fitted: dict[str, Any], inputs: int) -> str:
     """Keep a model in the registry, as the challenger. Returns its number there; its files here are removed."""
+    from training.registry import Registry
+
     settings = get_settings()
     parameters = {"inputs": inputs, "trees": fitted["trees"], "history": json.dumps(asdict(of))} | fitted["parameters"]
     directory = Path(made["path"]).parent
