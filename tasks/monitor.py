@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -31,8 +32,7 @@ from infra.settings import get_settings
 from scoring.features import Features
 from scoring.model import unpack_model
 from tasks.retry import transient_only
-from training.checks import DRIFT, QUALITY, Operations, drift_of, findings_of, quality_of
-from training.drift_report import facts, write_report
+from training.checks import DRIFT, QUALITY, Operations, drift_of, facts, findings_of, quality_of
 from training.incidents import Change, Finding, follow
 from training.labels import read_labels
 from training.rollout import champion_of
@@ -81,8 +81,12 @@ def measure() -> dict[str, Any]:
     drift = drift_of(window, model.reference)
     quality = quality_of(window, model, settings.scoring.alert_threshold)
     findings = findings_of(drift, quality, operations, settings.monitor)
-    directory = settings.local.home.expanduser().resolve() / "monitor"
-    report = write_report(directory, f"{now:%Y-%m-%dT%H%M%SZ}", model, window, drift, quality, operations, findings)
+    report = "none, for fraudflow's extra `monitor` is not installed"
+    if find_spec("plotly"):
+        from training.drift_report import write_report
+
+        directory, name = settings.local.home.expanduser().resolve() / "monitor", f"{now:%Y-%m-%dT%H%M%SZ}"
+        report = write_report(directory, name, model, window, drift, quality, operations, findings)
     get_run_logger().info("%s findings in %s predictions; report: %s", len(findings), f"{len(window):,}", report)
     return {
         "findings": [asdict(finding) for finding in findings],

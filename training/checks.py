@@ -93,6 +93,27 @@ def quality_of(window: Window, manifest: ModelManifest, alert_threshold: float) 
     )
 
 
+def facts(drift: Drift, quality: Quality, operations: Operations) -> dict[str, str]:
+    """Name and value of what was measured besides drift."""
+    loaded = operations.features_loaded
+    largest = next(iter(drift.index.items()), None)
+    return {
+        "sampled predictions": f"{drift.rows:,}",
+        "largest PSI": f"{largest[0]}, {largest[1]:.3f}" if largest else "-",
+        "labelled": f"{quality.labelled:,}, {quality.fraud:,} of them fraud",
+        "precision": _against(quality.precision, quality.promised_precision),
+        "recall": _against(quality.recall, quality.promised_recall),
+        "lag": f"{operations.lag:,}",
+        "dead letters": f"{operations.dead_letters:,}",
+        "features loaded": f"{loaded:%Y-%m-%d %H:%M} UTC" if loaded else "never",
+    }
+
+
+def _against(value: float | None, promised: float | None) -> str:
+    now = "-" if value is None else f"{value:.1%}"
+    return now if promised is None else f"{now}, promised {promised:.1%}"
+
+
 def findings_of(drift: Drift, quality: Quality, operations: Operations, settings: MonitorSettings) -> list[Finding]:
     """Everything that is beyond its limit."""
     return [*_drifted(drift, settings), *_worse(quality, settings), *_troubled(operations, settings)]

@@ -8,7 +8,7 @@ from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
 from scoring.manifest import Distribution, ModelManifest
-from training.checks import SCORE, Drift, Operations, Quality
+from training.checks import SCORE, Drift, Operations, Quality, facts
 from training.drift import shares_now, shares_then
 from training.incidents import Finding
 from training.window import Window
@@ -59,27 +59,6 @@ def write_report(
     for old in sorted(directory.glob("*.html"))[:-KEPT]:
         old.unlink()
     return path
-
-
-def facts(drift: Drift, quality: Quality, operations: Operations) -> dict[str, str]:
-    """Name and value of what was measured besides drift."""
-    loaded = operations.features_loaded
-    largest = next(iter(drift.index.items()), None)
-    return {
-        "sampled predictions": f"{drift.rows:,}",
-        "largest PSI": f"{largest[0]}, {largest[1]:.3f}" if largest else "-",
-        "labelled": f"{quality.labelled:,}, {quality.fraud:,} of them fraud",
-        "precision": _against(quality.precision, quality.promised_precision),
-        "recall": _against(quality.recall, quality.promised_recall),
-        "lag": f"{operations.lag:,}",
-        "dead letters": f"{operations.dead_letters:,}",
-        "features loaded": f"{loaded:%Y-%m-%d %H:%M} UTC" if loaded else "never",
-    }
-
-
-def _against(value: float | None, promised: float | None) -> str:
-    now = "-" if value is None else f"{value:.1%}"
-    return now if promised is None else f"{now}, promised {promised:.1%}"
 
 
 def _chart(reference: Distribution, now: list[float]) -> go.Figure:
