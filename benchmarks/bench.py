@@ -20,10 +20,14 @@ from infra.local.registry import Registry
 from infra.settings import LocalSettings, Settings
 from infra.transaction_sources import Records, encode
 from scoring.feature_files import read_feature_files
+from scoring.model import PROJECT_MODEL
 from simulator.population import Population, simulate_population, write_population
 from simulator.transactions import Simulation
 
 CUSTOMERS, MERCHANTS, SEED = 10_000, 800, 1
+# The 15 static inputs, whatever the project's own model has come to: numbers of different days can be compared, and
+# the peers have no past.
+STATIC_MODEL = PROJECT_MODEL.with_name("static.onnx")
 # Rows handed to librdkafka at once.
 _HAND_OVER_ROWS = 10_000
 _QUEUE_ROWS = 500_000
@@ -126,7 +130,8 @@ class Bench:
         """
         members = settings.hazelcast.members or []
         return (
-            os.environ
+            {"FRAUDFLOW_SCORING__MODEL": str(STATIC_MODEL)}
+            | os.environ
             | {
                 MARKER: str(self.home),
                 "FRAUDFLOW_LOCAL__HOME": str(self.home),

@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import Bench
+from benchmarks.bench import STATIC_MODEL, Bench
 from benchmarks.processes import started
 from infra.kafka import ensure_topics
 from infra.settings import get_settings
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.loop import ScoringLoop
-from scoring.model import PROJECT_MODEL, load_model
+from scoring.model import load_model
 from scoring.scorer import Scorer
 from scoring.worker import collect_by_hand
 
@@ -120,7 +120,7 @@ def main() -> None:
     asked = parser.parse_args()
     settings = get_settings()
     output_partitions = ensure_topics(settings.kafka)[settings.kafka.topics.predictions]
-    scorer = Scorer(load_model(PROJECT_MODEL), Features.from_tables(read_feature_files(asked.data)), settings.scoring)
+    scorer = Scorer(load_model(STATIC_MODEL), Features.from_tables(read_feature_files(asked.data)), settings.scoring)
     loop = ScoringLoop(settings, scorer, "breakdown", output_partitions)
     collect_by_hand()
     watch = Stopwatch()

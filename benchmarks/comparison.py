@@ -13,13 +13,12 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from benchmarks import latency, throughput
-from benchmarks.bench import Bench
+from benchmarks.bench import STATIC_MODEL, Bench
 from benchmarks.follow import Topic, follow
 from benchmarks.processes import Measured, peer_python, started
 from infra.errors import TerminalError, TransientError
 from infra.kafka import client_config, partitions
 from infra.settings import Settings
-from scoring.model import PROJECT_MODEL
 
 FOLDER = Path(__file__).parent / "peers"
 _TOLERANCE = 1e-5
@@ -117,7 +116,7 @@ def running(bench: Bench, peer: Peer, python: Path, settings: Settings, **extra:
         "PEER_OUTPUT": settings.kafka.topics.predictions,
         "PEER_GROUP": settings.scoring.group_id,
         "PEER_DATA": str(bench.data),
-        "PEER_MODEL": str(PROJECT_MODEL),
+        "PEER_MODEL": str(STATIC_MODEL),
         "PEER_STATE": str(bench.home / settings.scoring.group_id),
         "PYTHONPATH": str(FOLDER),
     }

@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from benchmarks.bench import STATIC_MODEL
 from infra.kafka import client_config, partitions
 from infra.settings import Settings, get_settings
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
-from scoring.model import PROJECT_MODEL, Model, load_model
+from scoring.model import Model, load_model
 from scoring.scorer import Scorer, Source
 from scoring.transaction import Transaction
 from scoring.worker import collect_by_hand
@@ -48,7 +49,7 @@ def main() -> None:
     producer.init_transactions(_TIMEOUT_SECONDS)
     topics, output_partitions = settings.kafka.topics, partitions(settings.kafka)[settings.kafka.topics.predictions]
     decode = msgspec.json.Decoder(Transaction).decode
-    model = load_model(PROJECT_MODEL)
+    model = load_model(STATIC_MODEL)
     inputs, answers = None, []
     collect_by_hand()
     while True:
@@ -76,7 +77,8 @@ def main() -> None:
 
 def _sample(features: Features, settings: Settings, values: list[bytes]) -> tuple[np.ndarray, list[bytes]]:
     """The model's inputs and the answers of a batch."""
-    recorder = _Recorder(**vars(load_model(PROJECT_MODEL)))
+    model = load_model(STATIC_MODEL)
+    recorder = _Recorder(model.manifest, model.session, model.input_name, model.outputs)
     source = Source(settings.kafka.topics.transactions, [0] * len(values), list(range(len(values))))
     scored = Scorer(recorder, features, settings.scoring).score(values, source, time.perf_counter_ns())
     return recorder.asked, scored.values

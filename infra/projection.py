@@ -101,7 +101,7 @@ class Projection:
             _JOBS[0]: f'SINK INTO "{PREDICTIONS}_raw" SELECT __key, this FROM "{_TOPIC_MAPPING}"',
             # The whole prediction: to take fields out of each cost several times as much as all the rest.
             _JOBS[1]: (
-                f"SINK INTO \"{CARD_ACTIVITY}\" SELECT JSON_VALUE(this, '$.card_token'), this FROM \"{_TOPIC_MAPPING}\""
+                f'SINK INTO "{CARD_ACTIVITY}" SELECT JSON_VALUE(this, \'$.card_token\'), this FROM "{_TOPIC_MAPPING}"'
             ),
         }
         try:

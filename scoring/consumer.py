@@ -75,7 +75,7 @@ class BatchConsumer:
         )
 
     def take(self) -> Taken | None:
-        """The next batch, or None if nothing came in `IDLE_POLL_SECONDS`. After any error, rewind.
+        """The next batch, or None if nothing came in `IDLE_POLL_SECONDS`. After any error, go back.
 
         Raises:
             Rebalanced: partitions changed hands meanwhile; nothing of what was taken may be scored.
@@ -102,16 +102,13 @@ class BatchConsumer:
     def _more(self, count: int) -> list[Message]:
         return self._consumer.consume(count, 0) if count else []
 
-    def rewind(self) -> list[TopicPartition]:
-        """Go back to the committed offsets: without it, what an aborted transaction had taken is lost.
+    def committed(self) -> list[TopicPartition]:
+        """The committed offsets of the assigned partitions, negative where there is none, with their metadata.
 
         Nothing may be under way that could move them afterwards.
 
-        Returns:
-            The committed offsets, negative where there is none, with their metadata.
-
         Raises:
-            KafkaException: the offsets cannot be read; nothing may be taken before they were.
+            KafkaException: they cannot be read; nothing may be taken before they were.
         """
         self._rebalanced = False
         assigned = self._consumer.assignment()
@@ -121,13 +118,21 @@ class BatchConsumer:
         for at in committed:
             if at.error:
                 raise KafkaException(at.error)
+        return committed
+
+    def go_back(self, committed: list[TopicPartition]) -> None:
+        """Go on at the committed offsets: without it, what an aborted transaction had taken is lost.
+
+        Raises:
+            KafkaException: nothing may be taken before it worked.
+        """
+        for at in committed:
             self._consumer.seek(
                 TopicPartition(at.topic, at.partition, at.offset if at.offset >= 0 else OFFSET_BEGINNING)
             )
-        return committed
 
     def stay(self) -> None:
-        """Stay in the group during work that takes long: answer it, and take nothing.
+        """Stay in the group during work that takes long: answer it, and take nothing. Go back before the next batch.
 
         Raises:
             Rebalanced: partitions changed hands; the work may be for nothing.
@@ -136,7 +141,7 @@ class BatchConsumer:
         slipped_through = self._consumer.poll(0)
         self._consumer.resume(self._consumer.assignment())
         if self._rebalanced or slipped_through is not None:
-            raise Rebalanced  # what slipped through is taken again after the rewind that follows
+            raise Rebalanced  # what slipped through is taken again: going back follows
 
     def group_metadata(self) -> object:
         """The group's generation as it is now; fetched for each transaction, it fences scorers left behind."""
@@ -183,5 +188,5 @@ class BatchConsumer:
             # The group waits for this call: whoever gets the partitions begins behind this commit.
             self._settle()
         except Aborted as error:
-            # Every rebalance ends in a rewind, which is all that an abort asks for.
+            # After every rebalance we go back, which is all that an abort asks for.
             logger.warning("batch not committed: %s", error)

@@ -83,6 +83,7 @@ class Health:
             "transactions": loop.counters.transactions,
             "dead_letters": loop.counters.dead_letters,
             "model": scorer.model_version,
+            "challenger": scorer.challenger and scorer.challenger.report(),
             "features": scorer.features.version,
         }
 
@@ -109,6 +110,9 @@ class _ScorerCollector(Collector):
         for reason, count in counters.reasons.items():
             reasons.add_metric([reason], count)
         yield reasons
+        for name, text in _CHALLENGER_COUNTS.items():
+            value = report["challenger"][name] if report["challenger"] else 0
+            yield GaugeMetricFamily(f"{_PREFIX}challenger_{name}", text, value=value)
         buckets, total = counters.latency.cumulative()
         yield HistogramMetricFamily(
             _PREFIX + "latency_seconds", "From taken to committed, per transaction", buckets=buckets, sum_value=total
@@ -117,6 +121,11 @@ class _ScorerCollector(Collector):
         yield InfoMetricFamily(_PREFIX + "versions", "What it scores with", value=versions)
 
 
+_CHALLENGER_COUNTS = {
+    "transactions": "Transactions that the model on trial scored, 0 without one",
+    "alerts": "At or above its threshold",
+    "errors": "Batches in which it failed",
+}
 _COUNTS = {
     "transactions": "Transactions committed",
     "predictions": "Predictions committed",

@@ -67,6 +67,9 @@ without. Only this partition's rows: a merchant's customers are spread over all 
 """
 
 
+_Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
 @dataclass
 class Clock:
     """The clock of a partition: its reading, and the highest one; None before the first row."""
@@ -150,6 +153,29 @@ class History:
         """
         if not len(card):
             return np.empty((0, len(ONLINE_INPUTS)), np.float32)
+        values, cards, merchants = self._append(card, merchant, category, time, amount, latitude, longitude)
+        columns = self._of_cards(*cards, values)
+        columns["merchant_rate"] = self._merchant_rate(*merchants, values["mark"], time)
+        features = np.empty((len(card), len(ONLINE_INPUTS)), np.float32)
+        for number, name in enumerate(ONLINE_INPUTS):
+            features[:, number] = columns[name]
+        return features
+
+    def add(self, *rows: NDArray) -> None:
+        """Add the next rows of the log, as `observe` does, without their features."""
+        if len(rows[0]):
+            self._append(*rows)
+
+    def _append(
+        self,
+        card: NDArray[np.intp],
+        merchant: NDArray[np.intp],
+        category: NDArray[np.intp],
+        time: NDArray[np.int64],
+        amount: NDArray[np.float64],
+        latitude: NDArray[np.float64],
+        longitude: NDArray[np.float64],
+    ) -> tuple[dict[str, NDArray], _Places, _Places]:
         mark = self.clock.advance(time)
         values = {
             "mark": mark,
@@ -161,14 +187,8 @@ class History:
             "category": category,
         }
         forgotten = int(mark[0]) - HORIZON
-        places, before = self._cards.append(card, values, forgotten)
-        columns = self._of_cards(places, before, values)
-        places, before = self._merchants.append(merchant, {"mark": mark, "time": time}, forgotten)
-        columns["merchant_rate"] = self._merchant_rate(places, before, mark, time)
-        features = np.empty((len(card), len(ONLINE_INPUTS)), np.float32)
-        for number, name in enumerate(ONLINE_INPUTS):
-            features[:, number] = columns[name]
-        return features
+        cards = self._cards.append(card, values, forgotten)
+        return values, cards, self._merchants.append(merchant, {"mark": mark, "time": time}, forgotten)
 
     def _of_cards(
         self, places: NDArray[np.int64], before: NDArray[np.int64], values: dict[str, NDArray]

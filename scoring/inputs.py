@@ -44,6 +44,13 @@ def observe(history: History, batch: Batch) -> NDArray[np.float32]:
     Returns:
         float32 [N, len(ONLINE_INPUTS)].
     """
-    return history.observe(
-        batch.customer, batch.merchant, batch.category, batch.time, batch.amount, batch.latitude, batch.longitude
-    )
+    return history.observe(*_rows(batch))
+
+
+def remember(history: History, batch: Batch) -> None:
+    """Add the rows to the history alone."""
+    history.add(*_rows(batch))
+
+
+def _rows(batch: Batch) -> tuple[NDArray, ...]:
+    return batch.customer, batch.merchant, batch.category, batch.time, batch.amount, batch.latitude, batch.longitude

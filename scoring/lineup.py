@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +124,17 @@ class Challenger:
         self.trial.alerts += int(alert.sum())
         decides = self.roles.mode == "canary"
         return Answers(self.model.version, rows, probability, label, alert, inputs, decides)
+
+    def report(self) -> dict[str, Any]:
+        """For `/health`."""
+        trial = self.trial
+        return {
+            "model": self.model.version,
+            "mode": self.roles.mode,
+            "transactions": trial.transactions,
+            "alerts": trial.alerts,
+            "errors": trial.errors,
+        }
 
     def renew(self) -> None:
         """The features are new, and cards may have other numbers."""

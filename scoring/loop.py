@@ -95,9 +95,10 @@ class ScoringLoop:
             self._settle()
             # What was under way must have ended, or the offsets to go back to are not known yet.
             self._producer.recover()
-            committed = self._consumer.rewind()
+            committed = self._consumer.committed()
             if self._past is not None:
                 self._past.restore(committed, self._alive)
+            self._consumer.go_back(committed)
             self._must_rewind = False
         taken = self._consumer.take()
         if taken is None:

@@ -20,7 +20,7 @@ from infra.topic_reader import TopicReader
 from scoring.decode import decode_batch
 from scoring.features import Batch, Features
 from scoring.history import HORIZON, HOUR, ONLINE_INPUTS, ONLINE_VERSION, Clock, History
-from scoring.inputs import observe
+from scoring.inputs import observe, remember
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ class Past:
             batch, _ = self._features.build(rows, positions)
             if batch.rows:
                 partition.mark(piece[batch.positions[0]].offset() or 0)
-                observe(partition.history, batch)
+                remember(partition.history, batch)
 
 
 def _by_partition(messages: list[Message], ends: dict[int, int]) -> Iterator[tuple[int, list[Message]]]:

@@ -13,10 +13,10 @@ from tests.faults.plan import consumer_overrides
 VARIABLE = "MUTATION"
 
 
-def skip_the_rewind() -> None:
+def stay_ahead() -> None:
     """After an abort, go on where the consumer stands."""
-    assert BatchConsumer.rewind
-    BatchConsumer.rewind = lambda self: None
+    assert BatchConsumer.go_back
+    BatchConsumer.go_back = lambda self, committed: None
 
 
 def commit_positions() -> None:
@@ -129,7 +129,7 @@ def offsets_afterwards() -> None:
 ALL: dict[str, Callable[[], None]] = {
     mutation.__name__: mutation
     for mutation in (
-        skip_the_rewind,
+        stay_ahead,
         commit_positions,
         read_uncommitted,
         commit_by_itself,

@@ -21,7 +21,7 @@ def broker_frozen_inside_a_commit(case: Case) -> None:
 
 
 DETECTED_BY = {
-    "skip_the_rewind": cases.aborted,
+    "stay_ahead": cases.aborted,
     "commit_positions": cases.aborted_and_killed,
     "read_uncommitted": cases.aborted_input,
     "commit_by_itself": cases.slow_and_killed,

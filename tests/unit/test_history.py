@@ -107,6 +107,13 @@ def observed(events: list[Event], sizes: list[int], history: History | None = No
     return np.concatenate(parts)
 
 
+def test_rows_that_are_only_added_are_seen_as_well():
+    events, history = drawn(900, 4, 4, 20, 5), History()
+    names = ("card", "merchant", "category", "time", "amount", "latitude", "longitude")
+    history.add(*(np.array([getattr(e, name) for e in events[:700]]) for name in names))
+    assert observed(events[700:], [50], history).tobytes() == reference(events)[700:].tobytes()
+
+
 def drawn(count: int, cards: int, merchants: int, days: float, seed: int) -> list[Event]:
     """A log in time order but for a tenth of it, with cents, equal times and equal amounts among it."""
     draw = np.random.default_rng(seed)
