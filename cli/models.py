@@ -62,6 +62,9 @@ def train(
     ] = Inputs.online,
     search_seconds: Annotated[float | None, typer.Option(min=0, help="For hyper-parameters.")] = None,
     compare: Annotated[bool, typer.Option(help="Judge other inputs, a floor and the champion beside it.")] = True,
+    beside: Annotated[
+        Path | None, typer.Option(help="An ONNX model to judge beside it, too.", exists=True, dir_okay=False)
+    ] = None,
     as_of: AsOf = None,
     promote_it: Annotated[bool, typer.Option("--promote", help="Let it score, if it is not worse.")] = False,
     results: Annotated[Path | None, typer.Option(help="Write report.md and report.json there.")] = None,
@@ -84,6 +87,7 @@ def train(
         "inputs": inputs,
         "search_seconds": search_seconds,
         "compare": compare,
+        "beside": _path(beside),
         "as_of": as_of.isoformat() if as_of else None,
         "promote": promote_it,
     }

@@ -16,6 +16,7 @@ from tasks.train import (
     compute_history,
     fit_model,
     judge_champion,
+    judge_file,
     judge_floor,
     judge_model,
     pack_model,
@@ -35,6 +36,7 @@ def train(
     inputs: Literal["online", "static", "general"] = "online",
     search_seconds: Annotated[float | None, Field(ge=0)] = None,
     compare: bool = True,
+    beside: str | None = None,
     as_of: datetime | None = None,
     promote: bool = False,
 ) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def train(
             `online` (those, and what a card did before).
         search_seconds: for hyper-parameters; left out, the setting's.
         compare: judge the other inputs, logistic regression and today's champion beside it.
+        beside: an ONNX file of yours to judge beside it, too.
         as_of: pretend that it is then: nothing newer, and no label that came later, is used.
         promote: let it score if it is not worse than the champion.
     """
@@ -68,6 +71,9 @@ def train(
             judged[f"logistic regression, {name} inputs"] = judge_floor(run, name)
         champion, metrics = judge_champion(run)
         judged[f"today's champion, {champion}"] = metrics
+    if beside:
+        name, metrics = judge_file(run, beside)
+        judged[name] = metrics
     seconds = training.search_seconds if search_seconds is None else search_seconds
     facts = {
         "history": of.told(),

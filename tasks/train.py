@@ -23,7 +23,7 @@ from infra.transaction_sources import open_source
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.history import ONLINE_VERSION
-from scoring.model import unpack_model
+from scoring.model import load_model, unpack_model
 from tasks.features import demo_data
 from tasks.retry import transient_only
 from training import dataset
@@ -216,6 +216,15 @@ def judge_champion(run: Run) -> tuple[str, "Metrics"]:
     model = unpack_model(champion_of(store, settings))
     data, split = run.work().open()
     return model.manifest.version, judge_served(data, split.holdout, model, settings)
+
+
+@task(cache_policy=NO_CACHE)
+def judge_file(run: Run, path: str) -> "tuple[str, Metrics]":
+    """How good the model in a file is on the holdout, and its name."""
+    from training.comparison import judge_served
+
+    data, split = run.work().open()
+    return Path(path).name, judge_served(data, split.holdout, load_model(Path(path)), get_settings())
 
 
 @task(cache_policy=NO_CACHE)
