@@ -22,7 +22,8 @@ from scoring.history import ONLINE_INPUTS
 from scoring.manifest import ModelManifest
 from training.labels import DAY, UNKNOWN, Said, known_labels
 
-SLICE = 500
+SLICES = 20
+"""Of each partition."""
 _NAN = float("nan")
 
 
@@ -105,12 +106,14 @@ def gather(
 def _slices(starts: dict[int, int], ends: dict[int, int], rows: int) -> Iterator[tuple[int, int, int]]:
     """Partition, first offset and end of evenly spread slices, of about so many rows in all."""
     total = sum(ends[p] - start for p, start in starts.items())
-    every = max(1.0, total / rows)
+    kept = min(1.0, rows / max(total, 1))
     for partition, start in starts.items():
-        at = float(start)
-        while at < ends[partition]:
-            yield partition, int(at), min(int(at) + SLICE, ends[partition])
-            at += SLICE * every
+        size = ends[partition] - start
+        # Whole partitions where all of them is looked at; seeking costs as much as thousands of rows.
+        count = SLICES if kept < 1 else 1
+        for number in range(count if size else 0):
+            first = start + size * number // count
+            yield partition, first, max(first + 1, first + round(size * kept / count))
 
 
 def _read(reader: TopicReader, partition: int, start: int, end: int) -> Iterator[Message]:

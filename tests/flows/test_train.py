@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hazelcast.client import HazelcastClient
 from prefect.artifacts import Artifact
-from prefect.events.worker import EventsWorker
 from prefect.variables import Variable
 
 from flows.monitor import monitor
@@ -76,7 +75,6 @@ def send(settings: Settings, made: Population, count: int, start: datetime, days
 
 def begun(api: PrefectApi, key: str) -> int:
     """How many events tell that an incident began."""
-    EventsWorker.instance().drain()
     resource = {"id": [f"fraudflow.incident.{key}"]}
     return api.post("/events/filter", {"filter": {"event": {"name": [BEGAN]}, "resource": resource}})["total"]
 

@@ -1,6 +1,7 @@
 """What is watched: drift that is there is found, quiet weeks are quiet, and an incident is told once."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from training.incidents import Finding, follow
 from training.input_sets import INPUT_SETS
 from training.labels import DAY
 from training.sources import pieces_of, simulated
-from training.window import Window
+from training.window import Window, _slices
 
 SETTINGS = MonitorSettings()
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
@@ -93,6 +94,14 @@ def test_a_planted_drift_is_found_and_nothing_else(history: Dataset, reference, 
     found = findings_of(drift_of(week, reference), UNLABELLED, CALM, SETTINGS)
     assert [finding.key for finding in found] == [f"drift:{name}"]
     assert "PSI" in found[0].text
+
+
+def test_the_sample_is_spread_evenly_and_bounded():
+    assert list(_slices({0: 5, 1: 0, 2: 7}, {0: 105, 1: 0, 2: 8}, 1_000)) == [(0, 5, 105), (2, 7, 8)]
+    slices = list(_slices({0: 0, 1: 1_000}, {0: 90_000, 1: 11_000}, 10_000))
+    assert sum(end - start for _, start, end in slices) == pytest.approx(10_000, rel=0.05)
+    assert all(before[2] <= after[1] for before, after in pairwise(slices) if before[0] == after[0])
+    assert slices[-1][2] <= 11_000
 
 
 def test_few_transactions_say_nothing_about_drift():
