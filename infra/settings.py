@@ -100,6 +100,9 @@ class ScoringSettings(BaseModel):
     alert_threshold: float = Field(
         default=0.5, ge=0, le=1, description="left out: the model's own, if its manifest names one"
     )
+    explain_alerts: bool = Field(
+        default=True, description="with a model's own booster; false where alerts are so many that it costs too much"
+    )
     max_batch: int = Field(default=10_000, ge=1, le=100_000)
     transaction_timeout_seconds: int = Field(default=10, ge=2)
     delivery: Literal["exactly-once", "at-least-once"] = Field(
