@@ -20,6 +20,7 @@ from infra.seeding import seed
 from infra.settings import Settings, get_settings
 from infra.transaction_sources import FrameSource
 from scoring.feature_files import read_feature_files
+from scoring.model import PROJECT_MODEL
 from simulator.population import Population, simulate_population, write_population
 from simulator.transactions import Simulation
 from tasks.monitor import BEGAN, STATE
@@ -59,6 +60,8 @@ def trainable(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(f"FRAUDFLOW_TRAINING__{name}", value)
     monkeypatch.setenv("FRAUDFLOW_LOCAL__HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FRAUDFLOW_MONITOR__MIN_ROWS", "500")
+    # The first champion: one that a model of six small weeks can beat.
+    monkeypatch.setenv("FRAUDFLOW_SCORING__MODEL", str(PROJECT_MODEL.with_name("static.onnx")))
     get_settings.cache_clear()
     return get_settings()
 
