@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from infra.settings import get_settings
 from tasks.monitor import measure, tell, train_again
+from tasks.provision import provide_topics
 
 
 @flow(name="monitor")
@@ -17,6 +18,7 @@ def monitor(retrain: bool | None = None) -> dict[str, Any]:
         retrain: start `train` on drift or lost quality, unless it was started a short time ago; left out, the
             setting's (FRAUDFLOW_MONITOR__RETRAIN).
     """
+    provide_topics()
     measured = measure()
     told = tell(measured)
     wanted = get_settings().monitor.retrain if retrain is None else retrain

@@ -23,7 +23,6 @@ from prefect.events import emit_event
 from prefect.variables import Variable
 
 from infra.dead_letters import open_letters
-from infra.errors import TerminalError
 from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
 from infra.kafka import GroupReader
@@ -36,7 +35,7 @@ from training.checks import DRIFT, QUALITY, Operations, drift_of, facts, finding
 from training.incidents import Change, Finding, follow
 from training.labels import read_labels
 from training.rollout import champion_of
-from training.window import gather
+from training.window import empty_window, gather
 
 # Prefect's database: it is where the alerts are, and what forgets one forgets the other.
 STATE = "fraudflow_monitor"
@@ -52,22 +51,23 @@ def measure() -> dict[str, Any]:
 
     Raises:
         TransientError: Kafka or Hazelcast is away.
-        TerminalError: no features are loaded.
     """
     settings = get_settings()
     now = datetime.now(UTC)
     model = unpack_model(champion_of(ModelStore(settings.kafka), settings)).manifest
+    kafka = settings.kafka
     client = connect(settings.hazelcast)
     try:
         store = FeatureStore(client)
         loaded = store.read_manifest()
-        if loaded is None:
-            raise TerminalError("no features are loaded: run load-features")
-        features = Features.from_tables(store.read_snapshot(loaded))
+        features = Features.from_tables(store.read_snapshot(loaded)) if loaded else None
     finally:
         client.shutdown()
-    kafka = settings.kafka
-    window = gather(kafka, features, model, read_labels(kafka), settings.monitor, settings.training)
+    window = (
+        gather(kafka, features, model, read_labels(kafka), settings.monitor, settings.training)
+        if features
+        else empty_window(model.names)
+    )
     since = now - timedelta(days=settings.monitor.window_days)
     group = GroupReader(kafka, settings.scoring.group_id, kafka.topics.transactions)
     try:
@@ -76,7 +76,7 @@ def measure() -> dict[str, Any]:
         group.close()
     dead = sum(letter.at >= since for letter in open_letters(kafka))
     # A load of unchanged files writes nothing, and says no less that the features are fresh.
-    fresh = max(filter(None, (datetime.fromisoformat(loaded.loaded_at), _last_load())))
+    fresh = max(filter(None, (datetime.fromisoformat(loaded.loaded_at), _last_load()))) if loaded else None
     operations = Operations(lag, dead, window.predictions, fresh, now)
     drift = drift_of(window, model.reference)
     quality = quality_of(window, model, settings.scoring.alert_threshold)

@@ -163,7 +163,7 @@ class _Rows:
 
     def window(self, settings: MonitorSettings, training: TrainingSettings, predictions: int) -> Window:
         if not self._inputs:
-            return _empty(self._names, predictions)
+            return empty_window(self._names, predictions)
         at, score, own, said, said_at = (np.concatenate(column) for column in zip(*self._columns, strict=True))
         inputs = np.concatenate(self._inputs)[:, [self._order.index(name) for name in self._names]]
         known = _Known(at, own.astype(np.int8), said.astype(np.int8), said_at.astype(np.int64))
@@ -179,7 +179,8 @@ class _Rows:
         )
 
 
-def _empty(names: tuple[str, ...], predictions: int) -> Window:
+def empty_window(names: tuple[str, ...], predictions: int = 0) -> Window:
+    """One without a prediction of the model."""
     return Window(
         names=names,
         inputs=np.empty((0, len(names)), np.float32),

@@ -7,20 +7,23 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
+from infra.errors import TerminalError
 from infra.feature_store import FeatureStore
 from infra.kafka import client_config
+from infra.model_store import Bounds, ModelStore
 from infra.seeding import seed
 from infra.settings import Settings
 from scoring.feature_files import read_feature_files
 from scoring.features import MODEL_INPUTS, Features
 from scoring.history import ONLINE_INPUTS
-from scoring.model import unpack_model
+from scoring.model import PROJECT_MODEL, unpack_model
 from simulator.population import read_population
 from tests.integration.scored import drain, produce, simulated
 from tests.kafka_log import values
 from tests.models import saved, trained
 from training import dataset
 from training.labels import UNKNOWN, read_labels
+from training.rollout import champion_of, make_champion, stop_trial, try_beside
 from training.sources import pieces_of, pieces_of_topic
 from training.split import split_by_time
 
@@ -93,3 +96,25 @@ def say(settings: Settings, number: str, verdict: str, at: str) -> None:
     label = {"transaction_number": number, "verdict": verdict, "source": "analyst", "by": "a", "at": at}
     producer.produce(settings.kafka.topics.labels, json.dumps(label), number)
     assert producer.flush(30) == 0
+
+
+def test_a_model_is_tried_beside_the_champion_and_taken_out_again(settings: Settings):
+    settings.scoring.model = PROJECT_MODEL.with_name("static.onnx")
+    store, one, other = ModelStore(settings.kafka), trained(seed=1), trained(seed=2)
+    first = champion_of(store, settings).version
+    with pytest.raises(TerminalError, match="no model is being tried"):
+        stop_trial(store, "")
+
+    # The model that scorers begin with, which is in no role yet, becomes the champion by that.
+    shadow = try_beside(store, settings, one, None, Bounds(), "to look at it")
+    assert (shadow.champion, shadow.challenger, shadow.mode) == (first, one.version, "shadow")
+    canary = try_beside(store, settings, other, 0.1, Bounds(after=5), "on some cards")
+    assert (canary.champion, canary.challenger, canary.canary_share) == (first, other.version, 0.1)
+    assert canary.bounds.after == 5
+    alone = stop_trial(store, "enough")
+    assert (alone.champion, alone.challenger, alone.mode, alone.canary_share) == (first, None, None, 0)
+
+    assert make_champion(store, settings, one, "better").champion == one.version
+    assert champion_of(store, settings).model == one.model
+    with pytest.raises(TerminalError, match="is the champion already"):
+        make_champion(store, settings, one, "again")
