@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score
 
 from infra.settings import TrainingSettings
 from training.dataset import Dataset
-from training.split import Part, Split
+from training.split import Part, Split, thinned
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Fitted:
 def fit(dataset: Dataset, split: Split, names: tuple[str, ...], settings: TrainingSettings) -> Fitted:
     """Search, then fit on the split's part for it."""
     parameters, trials = _search(dataset, split, names, settings)
-    rows, weight = _thinned(split.fit, _FIT_ROWS)
+    rows, weight = thinned(split.fit, _FIT_ROWS)
     train = lgb.Dataset(
         dataset.matrix(split.fit.rows[rows], names), split.fit.label[rows], weight=weight, feature_name=list(names)
     )
@@ -96,9 +96,9 @@ def _search(
     """The parameters with the best average precision on the validation part, and how many were tried."""
     if not settings.search_seconds:
         return DEFAULTS, 0
-    rows, weight = _thinned(split.fit, _SEARCH_ROWS)
+    rows, weight = thinned(split.fit, _SEARCH_ROWS)
     inputs, label = dataset.matrix(split.fit.rows[rows], names), split.fit.label[rows]
-    few, few_weight = _thinned(split.validation, _SEARCH_ROWS)
+    few, few_weight = thinned(split.validation, _SEARCH_ROWS)
     valid_inputs = dataset.matrix(split.validation.rows[few], names)
     valid_label = split.validation.label[few]
     fitted = min(len(split.fit.rows), _FIT_ROWS)
@@ -112,10 +112,10 @@ def _search(
             "feature_fraction": trial.suggest_float("feature_fraction", 0.4, 1.0),
             "min_gain_to_split": trial.suggest_float("min_gain_to_split", 0.0, 2.0),
         }
-        thinned = parameters | {"min_data_in_leaf": max(1, round(parameters["min_data_in_leaf"] * len(rows) / fitted))}
+        leaf = max(1, round(parameters["min_data_in_leaf"] * len(rows) / fitted))
         train = lgb.Dataset(inputs, label, weight=weight, feature_name=list(names))
         valid = lgb.Dataset(valid_inputs, valid_label, weight=few_weight, reference=train)
-        booster = _boost(thinned, train, valid, settings)
+        booster = _boost(parameters | {"min_data_in_leaf": leaf}, train, valid, settings)
         return float(
             average_precision_score(valid_label, booster.predict(valid_inputs), sample_weight=few_weight)  # type: ignore[arg-type]
         )
@@ -126,13 +126,3 @@ def _search(
     study.optimize(trial, timeout=settings.search_seconds)
     logger.info("search: %d trials, average precision %.4f", len(study.trials), study.best_value)
     return study.best_params, len(study.trials)
-
-
-def _thinned(part: Part, most: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """All fraud and a share of the genuine rows, with the weights that make up for those left out."""
-    genuine = np.flatnonzero(part.label == 0)
-    kept = genuine
-    if len(genuine) > most:
-        kept = np.random.default_rng(1).choice(genuine, most, replace=False)
-    rows = np.sort(np.concatenate([np.flatnonzero(part.label == 1), kept]))
-    return rows, np.where(part.label[rows] == 1, 1.0, len(genuine) / len(kept)).astype(np.float32)

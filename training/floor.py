@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from training.dataset import Dataset
-from training.split import Part, Split
+from training.split import Part, Split, thinned
 
 # Codes without an order. Those that number cards, merchants, towns and jobs have too many values for it.
 _CODES = ("category", "transaction_weekday", "transaction_hour", "gender", "setting", "age_group")
@@ -18,12 +18,7 @@ _FIT_ROWS = 300_000
 
 def fit_floor(dataset: Dataset, split: Split, names: tuple[str, ...]) -> Pipeline:
     """Fit on the split's part for it, thinned to `_FIT_ROWS`; what it is thinned by is given back as weight."""
-    rng = np.random.default_rng(1)
-    genuine = np.flatnonzero(split.fit.label == 0)
-    kept = genuine if len(genuine) <= _FIT_ROWS else rng.choice(genuine, _FIT_ROWS, replace=False)
-    rows = np.sort(np.concatenate([np.flatnonzero(split.fit.label == 1), kept]))
-    label = split.fit.label[rows]
-    weight = np.where(label == 1, 1.0, len(genuine) / len(kept))
+    rows, weight = thinned(split.fit, _FIT_ROWS)
     codes = [at for at, name in enumerate(names) if name in _CODES]
     numbers = [at for at, name in enumerate(names) if name not in _CODES]
     prepare = ColumnTransformer(
@@ -42,7 +37,8 @@ def fit_floor(dataset: Dataset, split: Split, names: tuple[str, ...]) -> Pipelin
         sparse_threshold=0,
     )
     model = Pipeline([("prepare", prepare), ("model", LogisticRegression(max_iter=300, C=1.0))])
-    model.fit(dataset.matrix(split.fit.rows[rows], names), label, model__sample_weight=weight)
+    inputs = dataset.matrix(split.fit.rows[rows], names)
+    model.fit(inputs, split.fit.label[rows], model__sample_weight=weight)
     return model
 
 

@@ -106,6 +106,24 @@ def newest_part(dataset: Dataset, settings: TrainingSettings, after: int, as_of:
     return part
 
 
+def thinned(part: Part, most: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """All fraud and a share of the genuine rows, with the weights that make up for those left out.
+
+    Args:
+        part: of a history.
+        most: genuine rows.
+
+    Returns:
+        Positions in the part, rising, and their weights, float32.
+    """
+    genuine = np.flatnonzero(part.label == 0)
+    kept = genuine
+    if len(genuine) > most:
+        kept = np.random.default_rng(1).choice(genuine, most, replace=False)
+    rows = np.sort(np.concatenate([np.flatnonzero(part.label == 1), kept]))
+    return rows, np.where(part.label[rows] == 1, 1.0, len(genuine) / len(kept)).astype(np.float32)
+
+
 def _part(labels: NDArray[np.int8], chosen: NDArray[np.bool_]) -> Part:
     rows = np.flatnonzero(chosen)
     return Part(rows, labels[rows])
