@@ -162,6 +162,9 @@ class MonitorSettings(BaseModel):
     min_rows: int = Field(default=2_000, ge=1, description="fewer say nothing about drift")
     min_labels: int = Field(default=20, ge=1, description="known frauds; fewer say nothing about precision and recall")
     psi: float = Field(default=0.25, gt=0, description="population stability index from which on an input has drifted")
+    alert_factor: float = Field(
+        default=2, gt=1, description="so many times more or fewer alerts than the model promised have drifted"
+    )
     quality_drop: float = Field(
         default=0.25, gt=0, le=1, description="share of the promised precision or recall that may be lost"
     )

@@ -78,7 +78,7 @@ def measure() -> dict[str, Any]:
     # A load of unchanged files writes nothing, and says no less that the features are fresh.
     fresh = max(filter(None, (datetime.fromisoformat(loaded.loaded_at), _last_load()))) if loaded else None
     operations = Operations(lag, dead, window.predictions, fresh, now)
-    drift = drift_of(window, model.reference)
+    drift = drift_of(window, model, settings.scoring.alert_threshold)
     quality = quality_of(window, model, settings.scoring.alert_threshold)
     findings = findings_of(drift, quality, operations, settings.monitor)
     report = "none, for fraudflow's extra `monitor` is not installed"

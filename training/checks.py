@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 
 from infra.settings import MonitorSettings
-from scoring.manifest import Distribution, ModelManifest
+from scoring.manifest import ModelManifest
 from training.drift import psi
 from training.incidents import Finding
 from training.labels import UNKNOWN
@@ -61,28 +61,50 @@ class Operations:
 
 @dataclass(frozen=True)
 class Drift:
-    """The stability index of each input, and of the score, with the rows that it is of."""
+    """How far the newest rows are from the training data.
+
+    Attributes:
+        rows: that were looked at.
+        index: the stability index of each input and of the score.
+        alerts: of the rows, at the model's threshold.
+        promised_alerts: as many rows of the training's holdout had; None where the model does not say.
+    """
 
     rows: int
     index: dict[str, float] = field(default_factory=dict)
+    alerts: int = 0
+    promised_alerts: float | None = None
 
 
-def drift_of(window: Window, reference: dict[str, Distribution]) -> Drift:
-    """The index of everything the reference knows, the largest first."""
-    inputs, score = window.inputs[window.newest], window.score[window.newest]
+def drift_of(window: Window, manifest: ModelManifest, alert_threshold: float) -> Drift:
+    """The index of everything the model's reference knows, the largest first, and the alerts.
+
+    `alert_threshold` is that of models whose manifest names none.
+    """
+    inputs, score, reference = window.inputs[window.newest], window.score[window.newest], manifest.reference
     if not len(score):
         return Drift(0)
     index = {name: psi(reference[name], inputs[:, at]) for at, name in enumerate(window.names) if name in reference}
     if SCORE in reference:
         index[SCORE] = psi(reference[SCORE], score)
-    return Drift(len(score), dict(sorted(index.items(), key=lambda item: -item[1])))
+    rate = manifest.metrics.get("alert_rate")
+    return Drift(
+        rows=len(score),
+        index=dict(sorted(index.items(), key=lambda item: -item[1])),
+        alerts=int((score >= np.float32(_threshold(manifest, alert_threshold))).sum()),
+        promised_alerts=None if rate is None else rate * len(score),
+    )
+
+
+def _threshold(manifest: ModelManifest, alert_threshold: float) -> float:
+    return alert_threshold if manifest.threshold is None else manifest.threshold
 
 
 def quality_of(window: Window, manifest: ModelManifest, alert_threshold: float) -> Quality:
     """Count what labels have come for; `alert_threshold` is that of models whose manifest names none."""
     known = window.label != UNKNOWN
-    threshold = alert_threshold if manifest.threshold is None else manifest.threshold
-    alert, fraud = window.score[known] >= np.float32(threshold), window.label[known] == 1
+    alert = window.score[known] >= np.float32(_threshold(manifest, alert_threshold))
+    fraud = window.label[known] == 1
     return Quality(
         labelled=int(known.sum()),
         fraud=int(fraud.sum()),
@@ -100,6 +122,8 @@ def facts(drift: Drift, quality: Quality, operations: Operations) -> dict[str, s
     return {
         "sampled predictions": f"{drift.rows:,}",
         "largest PSI": f"{largest[0]}, {largest[1]:.3f}" if largest else "-",
+        "alerts": f"{drift.alerts:,}"
+        + ("" if drift.promised_alerts is None else f", promised {drift.promised_alerts:,.0f}"),
         "labelled": f"{quality.labelled:,}, {quality.fraud:,} of them fraud",
         "precision": _against(quality.precision, quality.promised_precision),
         "recall": _against(quality.recall, quality.promised_recall),
@@ -122,7 +146,7 @@ def findings_of(drift: Drift, quality: Quality, operations: Operations, settings
 def _drifted(drift: Drift, settings: MonitorSettings) -> list[Finding]:
     if drift.rows < settings.min_rows:
         return []
-    return [
+    found = [
         Finding(
             f"drift:{name}",
             DRIFT,
@@ -131,6 +155,13 @@ def _drifted(drift: Drift, settings: MonitorSettings) -> list[Finding]:
         for name, index in drift.index.items()
         if index >= settings.psi
     ]
+    # The index weighs a tenth of the rows like another tenth; what makes alerts is in the last hundredth.
+    if drift.promised_alerts and drift.alerts + drift.promised_alerts >= settings.min_labels:
+        factor = drift.alerts / drift.promised_alerts
+        if not 1 / settings.alert_factor <= factor <= settings.alert_factor:
+            text = f"{drift.alerts:,} of {drift.rows:,} sampled transactions are alerts"
+            found.append(Finding("drift:alerts", DRIFT, f"{text}, {factor:.1f} times as many as the model promised"))
+    return found
 
 
 def _worse(quality: Quality, settings: MonitorSettings) -> list[Finding]:

@@ -9,13 +9,13 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from infra.settings import KafkaSettings, MonitorSettings
+from infra.settings import KafkaSettings, MonitorSettings, ScoringSettings
 from infra.transaction_sources import FrameSource
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
@@ -24,7 +24,7 @@ from simulator.demo import ensure_demo_data
 from simulator.population import Population, read_population
 from simulator.transactions import FRAUD_RATE, Simulation
 from training import dataset
-from training.checks import Drift, drift_of
+from training.checks import Drift, Operations, Quality, drift_of, findings_of
 from training.labels import DAY
 from training.served import predict_part
 from training.sources import pieces_of
@@ -126,7 +126,7 @@ def _weeks(
                 newest=np.ones(len(rows), bool),
                 predictions=len(rows),
             )
-            yield number, drift_of(window, model.manifest.reference)
+            yield number, drift_of(window, model.manifest, ScoringSettings().alert_threshold)
 
 
 def _plain(found: dict[str, Drift]) -> dict[str, dict[str, float]]:
@@ -135,26 +135,27 @@ def _plain(found: dict[str, Drift]) -> dict[str, dict[str, float]]:
 
 def _markdown(model: Model, quiet: dict[str, Drift], loud: dict[str, Drift]) -> str:
     limit = MonitorSettings().psi
-    calm = [f"| {title} | {_largest(drift)} | {len(_beyond(drift, limit))} |" for title, drift in quiet.items()]
-    alarms = [
-        f"| {title} | {', '.join(f'{name} {drift.index[name]:.2f}' for name in _beyond(drift, limit)) or 'none'} |"
-        for title, drift in loud.items()
+    calm = [
+        f"| {title} | {_largest(drift)} | {drift.alerts:,}, promised {drift.promised_alerts:,.0f} "
+        f"| {'; '.join(_alarms(drift)) or 'none'} |"
+        for title, drift in quiet.items()
     ]
+    alarms = [f"| {title} | {'; '.join(_alarms(drift)) or 'none'} |" for title, drift in loud.items()]
     newline = "\n"
     return f"""# What the monitor's drift checks say
 
 By `python -m training.trial`: model {model.version}, {A_DAY:,} transactions a day, {MonitorSettings().max_rows:,} of
-each week looked at; a PSI of {limit:g} is an alarm.
+each week looked at; a PSI of {limit:g} is an alarm, and {MonitorSettings().alert_factor:g} times as many alerts.
 
 ## Weeks in which nothing happens
 
-| week | largest PSI | alarms |
-|---|---|---|
+| week | largest PSI | alerts | alarms |
+|---|---|---|---|
 {newline.join(calm)}
 
 ## Weeks in which something was planted
 
-| planted | alarms, with their PSI |
+| planted | alarms |
 |---|---|
 {newline.join(alarms)}
 """
@@ -165,8 +166,12 @@ def _largest(drift: Drift) -> str:
     return f"{name} {index:.3f}"
 
 
-def _beyond(drift: Drift, limit: float) -> list[str]:
-    return [name for name, index in drift.index.items() if index >= limit]
+def _alarms(drift: Drift) -> list[str]:
+    """What the monitor would tell of a week in which nothing else is wrong."""
+    now = datetime.now(UTC)
+    calm = Operations(lag=0, dead_letters=0, predictions=drift.rows, features_loaded=now, now=now)
+    found = findings_of(drift, Quality(0, 0, 0, 0, None, None), calm, MonitorSettings())
+    return [finding.text for finding in found]
 
 
 if __name__ == "__main__":

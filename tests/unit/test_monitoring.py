@@ -56,20 +56,22 @@ def window_of(data: Dataset, week: int) -> Window:
 
 
 @pytest.fixture(scope="module")
-def reference(history: Dataset):
-    learnt = [window_of(history, week) for week in range(1, 6)]
-    values = np.concatenate([week.inputs for week in learnt])
-    score = np.concatenate([week.score for week in learnt])
-    return {name: distribution(values[:, at]) for at, name in enumerate(learnt[0].names)} | {
-        "score": distribution(score)
-    }
+def learnt(history: Dataset):
+    weeks = [window_of(history, week) for week in range(1, 6)]
+    values = np.concatenate([week.inputs for week in weeks])
+    score = np.concatenate([week.score for week in weeks])
+    spread = {name: distribution(values[:, at]) for at, name in enumerate(weeks[0].names)}
+    alerts = {"alert_rate": float((score >= 0.9).mean())}
+    return msgspec.structs.replace(
+        plain_manifest(b"x"), reference=spread | {"score": distribution(score)}, metrics=alerts, threshold=0.9
+    )
 
 
 @pytest.mark.parametrize("week", [6, 7, 8, 9])
-def test_a_quiet_week_raises_no_alarm(history: Dataset, reference, week: int):
-    drift = drift_of(window_of(history, week), reference)
+def test_a_quiet_week_raises_no_alarm(history: Dataset, learnt, week: int):
+    drift = drift_of(window_of(history, week), learnt, 0.5)
     assert drift.rows > SETTINGS.min_rows
-    assert len(drift.index) == len(reference)
+    assert len(drift.index) == len(learnt.reference)
     assert findings_of(drift, UNLABELLED, CALM, SETTINGS) == []
 
 
@@ -81,19 +83,26 @@ def test_a_quiet_week_raises_no_alarm(history: Dataset, reference, week: int):
         ("category", lambda category: np.where(category > 4, 0, category)),
         ("card_count_24h", lambda count: count + 2),
         ("age", lambda age: np.where(np.arange(len(age)) % 3 == 0, np.nan, age)),
-        ("score", lambda score: np.minimum(score + 0.1, 1)),
+        ("score", lambda score: np.where(score < 0.5, score + 0.1, score)),
     ],
 )
-def test_a_planted_drift_is_found_and_nothing_else(history: Dataset, reference, name: str, change):
+def test_a_planted_drift_is_found_and_nothing_else(history: Dataset, learnt, name: str, change):
     week = window_of(history, 7)
     if name == "score":
         week.score = change(week.score)
     else:
         column = week.names.index(name)
         week.inputs[:, column] = change(week.inputs[:, column])
-    found = findings_of(drift_of(week, reference), UNLABELLED, CALM, SETTINGS)
+    found = findings_of(drift_of(week, learnt, 0.5), UNLABELLED, CALM, SETTINGS)
     assert [finding.key for finding in found] == [f"drift:{name}"]
     assert "PSI" in found[0].text
+
+
+def test_twice_the_alerts_are_an_alarm_where_the_index_sees_nothing(history: Dataset, learnt):
+    week = window_of(history, 7)
+    week.score[:: len(week) // 200] = 0.99
+    found = findings_of(drift_of(week, learnt, 0.5), UNLABELLED, CALM, SETTINGS)
+    assert [finding.key for finding in found] == ["drift:alerts"]
 
 
 def test_the_sample_is_spread_evenly_and_bounded():
@@ -177,13 +186,12 @@ def test_an_incident_is_told_once_and_ends_when_it_is_calm():
     assert [f.key for f in follow(over.state, [lag], "7").begun] == ["lag"]
 
 
-def test_the_report_is_a_page_that_needs_no_network(history: Dataset, reference, tmp_path: Path):
+def test_the_report_is_a_page_that_needs_no_network(history: Dataset, learnt, tmp_path: Path):
     week = window_of(history, 7)
-    manifest = msgspec.structs.replace(plain_manifest(b"x"), reference=reference)
     finding = Finding("lag", "operations", "<much>")
-    path = write_report(tmp_path, "now", manifest, week, drift_of(week, reference), UNLABELLED, CALM, [finding])
+    path = write_report(tmp_path, "now", learnt, week, drift_of(week, learnt, 0.5), UNLABELLED, CALM, [finding])
     page = path.read_text()
-    assert all(f"{name}: PSI" in page for name in reference)
+    assert all(f"{name}: PSI" in page for name in learnt.reference)
     assert "&lt;much&gt;" in page
     assert 'src="plotly.min.js"' in page
     assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
