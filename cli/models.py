@@ -205,6 +205,7 @@ def _registry(settings: Settings) -> Any:
 
 def _show(settings: Settings) -> None:
     from infra.model_store import ModelStore
+    from training.places import has_registry
 
     out = Console(highlight=False)
     models = ModelStore(settings.kafka).read()
@@ -219,7 +220,7 @@ def _show(settings: Settings) -> None:
         "number", "model version", "made (UTC)", "inputs", "average precision", "alias", "scores as", box=None
     )
     listed = set()
-    for one in _registry(settings).versions() if find_spec("mlflow") else []:
+    for one in _registry(settings).versions() if find_spec("mlflow") and has_registry(settings) else []:
         listed.add(one.model_version)
         table.add_row(
             one.version,

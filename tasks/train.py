@@ -29,6 +29,7 @@ from tasks.retry import transient_only
 from training import dataset
 from training.input_sets import TITLES
 from training.labels import read_labels
+from training.places import training_home
 from training.rollout import champion_of
 from training.sources import partition_count, pieces_of, pieces_of_topic, simulated, topic_identity
 
@@ -68,11 +69,6 @@ class HistoryOf:
         return "the topics" if self.source == "topics" else str(self.transactions)
 
 
-def folder(settings: Settings) -> Path:
-    """Where histories and runs lie."""
-    return settings.local.home.expanduser().resolve() / "training"
-
-
 def require_training() -> None:
     """Tell at once, and not after minutes of work, that what trains is not installed.
 
@@ -109,7 +105,7 @@ class Run:
         training = settings.training
         if self.search_seconds is not None:
             training = training.model_copy(update={"search_seconds": self.search_seconds})
-        return Work(Path(self.history), folder(settings) / "runs" / self.name, training, self.as_of)
+        return Work(Path(self.history), training_home(settings) / "runs" / self.name, training, self.as_of)
 
 
 @task(retries=2, retry_delay_seconds=[5, 20], retry_condition_fn=transient_only, cache_policy=NO_CACHE)
@@ -133,7 +129,7 @@ def compute_history(of: HistoryOf) -> str:
         identity = f"{source.identity} over {partition_count(settings.kafka)} partitions"
     made_of = [identity, tables.version, ONLINE_VERSION, dataset.FORMAT]
     name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
-    directory = folder(settings) / "histories" / name
+    directory = training_home(settings) / "histories" / name
     if dataset.is_built(directory):
         logger.info("this history is computed already: %s", directory)
         return str(directory)

@@ -29,6 +29,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_
 from infra.errors import TerminalError, TransientError
 from infra.model_store import Package
 from infra.settings import Settings
+from training.places import artifact_location, tracking_uri, training_home
 from training.served import MODEL_FILE, read_package
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -58,12 +59,10 @@ class Registry:
         Raises:
             TransientError: the server does not answer.
         """
-        home = settings.local.home.expanduser().resolve() / "training"
         self._name = settings.training.model_name
-        self.uri = settings.training.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
-        self._artifacts = settings.training.artifact_location or (home / "artifacts").as_uri()
+        self.uri, self._artifacts = tracking_uri(settings), artifact_location(settings)
         if not settings.training.tracking_uri:
-            home.mkdir(parents=True, exist_ok=True)
+            training_home(settings).mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(self.uri)
 
     def register(
