@@ -34,7 +34,7 @@ from training.registry import CHALLENGER, CHAMPION, Registry
 pytestmark = pytest.mark.server
 
 DAYS = 42
-COUNT = 30_000
+COUNT = 24_000
 # Short enough for six weeks of history.
 PERIODS = {"LABEL_DELAY_DAYS": "3", "WARMUP_DAYS": "5", "VALIDATION_DAYS": "7", "HOLDOUT_DAYS": "10"}
 
@@ -92,7 +92,7 @@ def test_a_model_is_trained_promoted_refused_and_watched(
     send(settings, population, COUNT, datetime(2025, 1, 1), DAYS)  # noqa: DTZ001
     registry, store = Registry(settings), ModelStore(settings.kafka)
 
-    done = train(search_seconds=2)
+    done = train(search_seconds=0.5)
     assert done["parity"]["rows"] >= 100_000
     assert done["parity"]["largest_difference"] <= 1e-5
     first = registry.version(CHALLENGER)
