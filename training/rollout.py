@@ -1,6 +1,7 @@
 """Which model scores, and which one is tried beside it, written where the scorers look."""
 
 import getpass
+import os
 
 import msgspec
 
@@ -33,15 +34,15 @@ def champion_of(store: ModelStore | None, settings: Settings) -> Package:
 
 
 def make_champion(store: ModelStore, settings: Settings, package: Package, why: str) -> Roles:
-    """Publish a model and let it score; whoever is tried beside the champion is so no longer.
+    """Publish a model and let it score; whoever is tried beside the champion is so no longer. Again, it changes nothing.
 
     Raises:
         RolesChanged: somebody changed the roles meanwhile.
     """
     before = standing_roles(store, settings)
-    store.publish(package)
     if before.champion == package.version:
-        raise TerminalError(f"{package.version} is the champion already")
+        return before
+    store.publish(package)
     return store.assign(Roles(champion=package.version, who=_who(), why=why), before.generation)
 
 
@@ -90,4 +91,7 @@ def stop_trial(store: ModelStore, why: str) -> Roles:
 
 
 def _who() -> str:
-    return getpass.getuser()
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in a container
+        return f"user {os.getuid()}"
