@@ -43,4 +43,4 @@ def promote(
             "Try it as a shadow with `fraudflow models shadow`, or promote it with --even-if-worse"
         )
     why = f"promoted although {refusal}" if refusal else f"not worse than {compared['champion']}"
-    return crown(version, why) | {"replaced": compared["champion"]}
+    return crown(compared["number"], why) | {"replaced": compared["champion"]}

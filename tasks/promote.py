@@ -33,7 +33,7 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
     """Judge a version and the champion on the newest labelled transactions that the version has not learnt from.
 
     Returns:
-        `version`, `champion`, `refusal` (None, if the version is not worse), `table` and `rows`.
+        `number` in the registry, `version`, `champion`, `refusal` (None, if it is not worse), `table` and `rows`.
     """
     from training import report
     from training.comparison import compare
@@ -42,7 +42,8 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
     settings = get_settings()
     registry = Registry(settings)
     data = Dataset.load(Path(history))
-    new = unpack_model(registry.package(registry.version(named)))
+    version = registry.version(named)
+    new = unpack_model(registry.package(version))
     old = unpack_model(champion_of(ModelStore(settings.kafka), settings))
     if new.manifest.version == old.manifest.version:
         raise TerminalError(f"{new.manifest.version} is the champion already")
@@ -56,6 +57,7 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
     }
     get_run_logger().info("on %s rows: %s", f"{len(part.rows):,}", judged.refusal or "the challenger is not worse")
     return {
+        "number": version.version,
         "version": new.manifest.version,
         "champion": old.manifest.version,
         "refusal": judged.refusal,
@@ -65,13 +67,13 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
-def crown(named: str | None, why: str) -> dict[str, Any]:
+def crown(number: str, why: str) -> dict[str, Any]:
     """Make a version the champion: for the scorers first, then in the registry, which only remembers it."""
     from training.registry import CHAMPION, Registry
 
     settings = get_settings()
     registry = Registry(settings)
-    version = registry.version(named)
+    version = registry.version(number)
     package = registry.package(version)
     roles = make_champion(ModelStore(settings.kafka), settings, package, why)
     registry.set_alias(CHAMPION, version)

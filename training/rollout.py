@@ -34,7 +34,9 @@ def champion_of(store: ModelStore | None, settings: Settings) -> Package:
 
 
 def make_champion(store: ModelStore, settings: Settings, package: Package, why: str) -> Roles:
-    """Publish a model and let it score; whoever is tried beside the champion is so no longer. Again, it changes nothing.
+    """Publish a model and let it score; whoever is tried beside the champion is so no longer.
+
+    Again, it changes nothing.
 
     Raises:
         RolesChanged: somebody changed the roles meanwhile.

@@ -49,7 +49,7 @@ class Window:
         time: int64 [rows], seconds since 1970.
         label: int8 [rows], -1 where nothing is known yet.
         newest: bool [rows], whether it is of the newest `window_days`.
-        predictions: that were appended in that time, by all models, about.
+        predictions: of all models in the newest `window_days`, about.
     """
 
     names: tuple[str, ...]
@@ -78,16 +78,17 @@ def gather(
         TransientError: Kafka does not answer.
         TerminalError: a topic is missing.
     """
-    span = (2 * settings.window_days + training.label_delay_days) * DAY
+    recent = settings.window_days * DAY
     predictions, transactions = (
         TopicReader(kafka, kafka.topics.predictions),
         TopicReader(kafka, kafka.topics.transactions),
     )
     rows = _Rows(features, manifest, labels)
     try:
-        starts = predictions.offsets_at(round((time.time() - span) * 1000))
+        now = time.time()
+        starts = predictions.offsets_at(round((now - 2 * recent - training.label_delay_days * DAY) * 1000))
+        newest = predictions.offsets_at(round((now - recent) * 1000))
         ends = predictions.ends()
-        total = sum(ends[p] - starts[p] for p in starts)
         for partition, start, end in _slices(starts, ends, settings.max_rows):
             heads = {}
             for message in _read(predictions, partition, start, end):
@@ -100,7 +101,7 @@ def gather(
     finally:
         predictions.close()
         transactions.close()
-    return rows.window(settings, training, total)
+    return rows.window(settings, training, sum(ends[p] - start for p, start in newest.items()))
 
 
 def _slices(starts: dict[int, int], ends: dict[int, int], rows: int) -> Iterator[tuple[int, int, int]]:
