@@ -29,6 +29,7 @@ class Inputs(StrEnum):
     """What a model looks at."""
 
     online = "online"
+    everything = "everything"
     static = "static"
     general = "general"
 
@@ -57,7 +58,7 @@ def train(
         Inputs,
         typer.Option(
             help="online: what a card did before, too. static: the 15 inputs of a model without memory. general: "
-            "those without the codes that number cards, shops, towns, jobs and months."
+            "those without the codes that number cards, shops, towns, jobs and months. everything: all there is."
         ),
     ] = Inputs.online,
     search_seconds: Annotated[float | None, typer.Option(min=0, help="For hyper-parameters.")] = None,

@@ -22,7 +22,7 @@ from tasks.train import (
     pack_model,
     register_model,
 )
-from training.input_sets import INPUT_SETS, TITLES
+from training.input_sets import COMPARED, INPUT_SETS, TITLES
 
 
 @flow(name="train")
@@ -33,7 +33,7 @@ def train(
     count: Annotated[int, Field(ge=1)] = 2_000_000,
     seed: Annotated[int, Field(ge=0)] = 7,
     days: Annotated[int, Field(ge=1)] = 90,
-    inputs: Literal["online", "static", "general"] = "online",
+    inputs: Literal["online", "everything", "static", "general"] = "online",
     search_seconds: Annotated[float | None, Field(ge=0)] = None,
     compare: bool = True,
     beside: str | None = None,
@@ -50,7 +50,7 @@ def train(
         seed: of the simulator.
         days: that the simulated transactions span.
         inputs: `static` (all 15), `general` (without those that number cards, shops, towns, jobs and months), or
-            `online` (those, and what a card did before).
+            `online` (those, and what a card did before), or `everything`, for one population alone.
         search_seconds: for hyper-parameters; left out, the setting's.
         compare: judge the other inputs, logistic regression and today's champion beside it.
         beside: an ONNX file of yours to judge beside it, too.
@@ -63,7 +63,7 @@ def train(
     fitted = fit_model(run, inputs)
     judged = {}
     if compare:
-        for other in INPUT_SETS:
+        for other in COMPARED:
             if other != inputs:
                 fit_model(run, other)
                 judged[TITLES[other]] = judge_model(run, other)

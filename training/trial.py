@@ -64,6 +64,7 @@ def _one_shop(frame: pl.DataFrame) -> pl.DataFrame:
 
 PLANTED = (
     Planted("amounts rise by a half", lambda frame: frame.with_columns(pl.col("amt") * 1.5)),
+    Planted("amounts double", lambda frame: frame.with_columns(pl.col("amt") * 2)),
     Planted("clocks are 8 hours ahead", _later),
     Planted("shops' places move 2 degrees north", lambda frame: frame.with_columns(pl.col("merch_lat") + 2)),
     Planted("each third purchase is at one shop", _one_shop),
