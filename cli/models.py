@@ -93,9 +93,9 @@ def train(
         "promote": promote_it,
     }
     run_deployment("train/local", parameters, _progress)
-    version = _registry(get_settings()).version()
     if results:
-        _registry(get_settings()).reports(version, results)
+        registry = _registry(get_settings())
+        registry.reports(registry.versions()[0], results)
     _show(get_settings())
 
 

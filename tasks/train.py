@@ -135,7 +135,8 @@ def compute_history(of: HistoryOf) -> str:
         return str(directory)
     pieces = pieces_of_topic(settings.kafka) if source is None else pieces_of(source, settings.kafka)
     labels = read_labels(settings.kafka) if source is None else {}
-    built = dataset.build(pieces, Features.from_tables(tables), labels, directory, {"source": of.told()})
+    meta = {"source": of.told(), "population": f"{tables.customers.height:,} cards, {tables.merchants.height:,} shops"}
+    built = dataset.build(pieces, Features.from_tables(tables), labels, directory, meta)
     logger.info(
         "%s transactions of %s in %.1f s, %s dead letters",
         f"{len(built):,}",
@@ -237,6 +238,7 @@ def pack_model(run: Run, inputs: str, judged: "dict[str, Metrics]", facts: dict[
     from training.package import flat, pack
 
     work = run.work()
+    facts = {"population": work.open()[0].meta["population"]} | facts
     made = pack(work, inputs, get_settings().training.model_name)
     side_by_side = {TITLES[inputs]: made.metrics} | judged
     text = report.markdown(made, side_by_side, facts)
