@@ -132,8 +132,13 @@ def test_a_model_is_trained_promoted_refused_and_watched(
     alert = Artifact.get("monitor-alert")
     assert alert is not None
     assert "amt has drifted" in str(alert.data)
-    again = monitor(retrain=False)
+    train_flow = api.post("/flows/", {"name": "train"})["id"]
+    api.post("/deployments/", {"name": "local", "flow_id": train_flow})
+    again = monitor(retrain=True)
     assert again["began"] == []
     assert "drift:amt" in again["last"]
     assert begun(api, "drift:amt") == 1
     assert Artifact.get("monitor-alert").id == alert.id, "the incident was told twice"
+    # The drift called for a training, and no second one so soon.
+    assert api.get(f"/flow_runs/{again['training']}")["flow_id"] == train_flow
+    assert monitor(retrain=True)["training"] is None
