@@ -107,8 +107,6 @@ def tell(measured: dict[str, Any]) -> dict[str, list[str]]:
     state = _state()
     findings = [Finding(**finding) for finding in measured["findings"]]
     change = follow(state.get("incidents", {}), findings, datetime.now(UTC).isoformat(timespec="seconds"))
-    # Before it is told: a run that dies in between is silent once, not one that repeats itself for ever.
-    Variable.set(STATE, state | {"incidents": change.state}, overwrite=True)
     for finding in change.begun:
         get_run_logger().warning("incident: %s", finding.text)
         _event(BEGAN, finding.key, {"kind": finding.kind, "text": finding.text, "model": measured["model"]})
@@ -117,6 +115,8 @@ def tell(measured: dict[str, Any]) -> dict[str, list[str]]:
         _event(ENDED, key, {"model": measured["model"]})
     if change.begun:
         create_markdown_artifact(_alert(change, measured), key="monitor-alert")
+    # Only now: a run that dies in between makes the next one tell it again, and not never.
+    Variable.set(STATE, state | {"incidents": change.state}, overwrite=True)
     return {
         "began": [finding.key for finding in change.begun],
         "last": [finding.key for finding in change.lasting],
