@@ -10,14 +10,15 @@ import pytest
 
 from infra.errors import TerminalError
 from infra.partitioner import Partitioner, murmur2
-from infra.settings import KafkaSettings, TrainingSettings
+from infra.settings import KafkaSettings, Settings, TrainingSettings
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.history import ONLINE_INPUTS
 from scoring.manifest import read_manifest
-from scoring.model import load_model
+from scoring.model import PROJECT_MODEL, load_model
 from simulator.population import simulate_population, write_population
 from training import dataset, learn
+from training.comparison import judge_served
 from training.convert import for_float32, next_below, to_onnx
 from training.dataset import Dataset
 from training.input_sets import INPUT_SETS
@@ -216,3 +217,18 @@ def test_a_model_is_fitted_judged_and_packed_with_its_manifest(work: learn.Work)
     assert manifest.metrics["average_precision"] == made.metrics.average_precision
     assert {"score", "amt"} <= manifest.reference.keys()
     assert load_model(made.path).version == manifest.version
+
+
+def test_the_projects_model_is_proved_small_and_better_than_one_without_a_past(history: Path):
+    data = Dataset.load(history)
+    split = split_by_time(data, SETTINGS)
+    model, static = load_model(PROJECT_MODEL), load_model(PROJECT_MODEL.with_name("static.onnx"))
+    ours, theirs = (judge_served(data, split.holdout, one, Settings()) for one in (model, static))
+    assert ours.average_precision > theirs.average_precision
+    assert ours.money.saved > theirs.money.saved
+    manifest = model.manifest
+    assert manifest.parity.rows >= 100_000
+    assert manifest.parity.largest_difference <= 1e-5
+    assert manifest.uses_history
+    assert manifest.threshold == manifest.metrics["threshold"]
+    assert sum(file.stat().st_size for file in PROJECT_MODEL.parent.glob("fraud.onnx*")) < 1_000_000
