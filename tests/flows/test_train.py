@@ -20,7 +20,6 @@ from infra.seeding import seed
 from infra.settings import Settings, get_settings
 from infra.transaction_sources import FrameSource
 from scoring.feature_files import read_feature_files
-from scoring.model import PROJECT_MODEL
 from simulator.population import Population, simulate_population, write_population
 from simulator.transactions import Simulation
 from tasks.monitor import BEGAN, STATE
@@ -28,6 +27,7 @@ from tests.conftest import reporting_to
 from tests.integration.conftest import spawn  # noqa: F401 - a fixture
 from tests.integration.scored import drain
 from tests.kafka_log import values
+from tests.models import saved, trained
 from tests.waiting import until
 from training.registry import CHALLENGER, CHAMPION, Registry
 
@@ -61,7 +61,8 @@ def trainable(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("FRAUDFLOW_LOCAL__HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FRAUDFLOW_MONITOR__MIN_ROWS", "500")
     # The first champion: one that a model of six small weeks can beat.
-    monkeypatch.setenv("FRAUDFLOW_SCORING__MODEL", str(PROJECT_MODEL.with_name("static.onnx")))
+    champion = saved(trained(("amt", "distance_from_home")), tmp_path / "champion")
+    monkeypatch.setenv("FRAUDFLOW_SCORING__MODEL", str(champion))
     get_settings.cache_clear()
     return get_settings()
 
