@@ -217,9 +217,10 @@ def _show(settings: Settings) -> None:
         if roles.challenger:
             share = f", {roles.canary_share:.1%} of the cards" if roles.mode == "canary" else ""
             playing[roles.challenger] = f"{roles.mode}{share}"
-    table = Table(
-        "number", "model version", "made (UTC)", "inputs", "average precision", "alias", "scores as", box=None
-    )
+    table = Table(box=None)
+    for heading in ("number", "model version", "made (UTC)", "inputs", "average precision", "alias", "scores as"):
+        # The one that people copy must not be cut in a narrow terminal.
+        table.add_column(heading, min_width=16 if heading == "model version" else None)
     listed = set()
     for one in _registry(settings).versions() if find_spec("mlflow") and has_registry(settings) else []:
         listed.add(one.model_version)
