@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.kafka import partitions
+from infra.kafka import last_records, partitions
 from infra.partitioner import Partitioner
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
@@ -55,12 +55,13 @@ def pieces_of_topic(kafka: KafkaSettings) -> Iterator[Piece]:
 
 
 def topic_identity(kafka: KafkaSettings) -> str:
-    """Differs where the transactions topic or the labels differ."""
+    """Differs where the transactions topic or the labels differ, be it that they were deleted and made again."""
     found = []
     for topic in (kafka.topics.transactions, kafka.topics.labels):
         reader = TopicReader(kafka, topic)
         try:
-            found.append([topic, sorted(reader.starts().items()), sorted(reader.ends().items())])
+            newest = [(m.partition(), m.offset(), m.timestamp()[1]) for m in last_records(kafka, topic)]
+            found.append([topic, sorted(reader.starts().items()), sorted(newest)])
         finally:
             reader.close()
     return f"{kafka.bootstrap_servers}:{json.dumps(found)}"
