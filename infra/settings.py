@@ -135,6 +135,55 @@ class ScoringSettings(BaseModel):
     model_poll_seconds: float = Field(default=0.5, gt=0, description="how often the topic of the models is looked at")
 
 
+class TrainingSettings(BaseModel):
+    """From history to a model, and where models are kept. Periods are of the transactions' own dates."""
+
+    label_delay_days: float = Field(default=7, ge=0, description="until a transaction's own is_fraud counts as known")
+    undisputed_is_genuine: bool = Field(
+        default=True, description="what nobody has spoken about after that time; false: not learnt from"
+    )
+    warmup_days: float = Field(
+        default=7, ge=0, description="at the start of a history, not learnt from: what cards did before is not in it"
+    )
+    validation_days: float = Field(default=10, gt=0, description="before the holdout: for choosing model and threshold")
+    holdout_days: float = Field(default=14, gt=0, description="the newest labelled ones: for judging, nothing else")
+    review_cost: float = Field(default=10, ge=0, description="of looking at one alert, in the currency of the amounts")
+    fraud_loss_share: float = Field(default=1, ge=0, description="of a missed fraud's amount, that is lost")
+    fraud_loss_fixed: float = Field(default=0, ge=0, description="lost with each missed fraud besides, such as a fee")
+    search_seconds: float = Field(default=60, ge=0, description="for the search of hyper-parameters; 0: none")
+    threads: int = Field(default=0, ge=0, description="0: one per core")
+    tracking_uri: str | None = Field(
+        default=None, description="of MLflow's server or database; left out: SQLite in the stack's home"
+    )
+    artifact_location: str | None = Field(
+        default=None, description="where MLflow keeps files, such as s3://bucket/models; left out: the stack's home"
+    )
+    model_name: str = Field(default="fraudflow", description="in MLflow's registry")
+
+
+class MonitorSettings(BaseModel):
+    """What is watched, and from where on it is an incident."""
+
+    window_days: float = Field(
+        default=7, gt=0, description="of transactions that are compared; whole weeks, or weekdays would drift"
+    )
+    max_rows: int = Field(default=100_000, ge=1_000, description="of the window that are looked at, evenly spread")
+    min_rows: int = Field(default=2_000, ge=1, description="fewer say nothing about drift")
+    min_labels: int = Field(default=20, ge=1, description="known frauds; fewer say nothing about precision and recall")
+    psi: float = Field(default=0.25, gt=0, description="population stability index from which on an input has drifted")
+    alert_factor: float = Field(
+        default=2, gt=1, description="so many times more or fewer alerts than the model promised have drifted"
+    )
+    quality_drop: float = Field(
+        default=0.25, gt=0, le=1, description="share of the promised precision or recall that may be lost"
+    )
+    max_lag: int = Field(default=100_000, ge=0, description="transactions that wait to be scored")
+    dead_letter_share: float = Field(default=0.01, ge=0, le=1, description="of the window's transactions")
+    feature_age_hours: float = Field(default=36, gt=0, description="since the last load; load-features runs nightly")
+    retrain: bool = Field(default=False, description="start `train` on drift or a drop in quality")
+    retrain_cooldown_hours: float = Field(default=24, ge=0, description="between two such starts")
+
+
 class DashboardSettings(BaseModel):
     """What people look at."""
 
@@ -255,6 +304,8 @@ class Settings(BaseSettings):
     projection: ProjectionSettings = ProjectionSettings()
     scoring: ScoringSettings = ScoringSettings()
     local: LocalSettings = LocalSettings()
+    training: TrainingSettings = TrainingSettings()
+    monitor: MonitorSettings = MonitorSettings()
     dashboard: DashboardSettings = DashboardSettings()
     aws: AwsSettings = AwsSettings()
     prefect_api_url: str | None = Field(
