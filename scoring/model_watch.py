@@ -2,16 +2,14 @@
 
 import logging
 import threading
-from pathlib import Path
 
 import msgspec
 
-from infra import s3
 from infra.errors import FraudflowError, TerminalError, TransientError
 from infra.model_store import ModelFollower, Models, ModelStore, Roles, RolesChanged
 from infra.settings import Settings
 from scoring.lineup import Lineup
-from scoring.model import PROJECT_MODEL, Model, load_model, unpack_model
+from scoring.model import Model, load_model, model_file, unpack_model
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +39,7 @@ class ModelWatch(threading.Thread):
         """
         models = ModelStore(self._settings.kafka).read()
         if models.roles is None:
-            self._lineup = Lineup(load_model(_model_file(self._settings), self._settings.scoring.model_sha256))
+            self._lineup = Lineup(load_model(model_file(self._settings), self._settings.scoring.model_sha256))
         else:
             self._lineup = self._load(models.roles, models)
         return self._lineup
@@ -136,14 +134,3 @@ class ModelWatch(threading.Thread):
         else:
             logger.warning("%s", why)
         self._broken = None
-
-
-def _model_file(settings: Settings) -> Path:
-    named = settings.scoring.model
-    if named is None:
-        return PROJECT_MODEL
-    if not s3.is_s3(named):
-        return Path(named)
-    path = s3.fetch(named, settings.local.cache.expanduser(), settings.aws.region)
-    logger.info("the model is %s", named)
-    return path

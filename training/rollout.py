@@ -8,7 +8,7 @@ import msgspec
 from infra.errors import TerminalError
 from infra.model_store import Bounds, ModelStore, Package, Roles
 from infra.settings import Settings
-from scoring.model import PROJECT_MODEL
+from scoring.model import model_file
 from training.served import read_package
 
 SHADOW, CANARY = "shadow", "canary"
@@ -19,7 +19,7 @@ def standing_roles(store: ModelStore, settings: Settings) -> Roles:
     roles = store.read().roles
     if roles is not None:
         return roles
-    package = read_package(settings.scoring.model or PROJECT_MODEL)
+    package = read_package(model_file(settings))
     store.publish(package)
     first = Roles(champion=package.version, who=_who(), why="the model that scorers begin with")
     return store.assign(first, expected_generation=0)
@@ -29,7 +29,7 @@ def champion_of(store: ModelStore | None, settings: Settings) -> Package:
     """The files of the model that scores; where there are no roles, or no Kafka, the one that scorers begin with."""
     models = store.read() if store else None
     if models is None or models.roles is None:
-        return read_package(settings.scoring.model or PROJECT_MODEL)
+        return read_package(model_file(settings))
     return models.package(models.roles.champion)
 
 
