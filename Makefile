@@ -24,8 +24,9 @@ down: .venv/.ready ## Stop the local stack
 status: .venv/.ready ## Show the local stack
 	@$(RUN)/fraudflow status
 
+# Two at a time, each with servers of its own: much of their time is waiting. A file stays together, for its fixtures.
 test: .venv/.tested ## Run the tests against real servers
-	@$(RUN)/pytest
+	@$(RUN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: .venv/.tested ## Run the tests that take long
 	@$(RUN)/pytest -m slow
@@ -50,6 +51,7 @@ lint: .venv/.tested ## Check style, types and the direction of imports
 	@$(RUN)/ruff format --check .
 	@$(RUN)/lint-imports --no-cache
 	@$(RUN)/pyright
+	@$(RUN)/hadolint Dockerfile
 
 format: .venv/.tested ## Format the code
 	@$(RUN)/ruff check --fix .

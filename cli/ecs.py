@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.run import run_deployment
-from infra.aws import cost, plan
+from infra.aws import cost, plan, preconditions
 from infra.aws.stack import Stack
 from infra.settings import Settings
 
@@ -21,9 +21,19 @@ def provision(settings: Settings, progress: Progress, *, topics: bool, yes: bool
         TerminalError: the settings do not do, or the run failed.
     """
     stack = Stack.of(settings)
-    plan.check(stack)
+    preconditions.check(stack)
     out = Console()
-    out.print(_price(settings))
+    price = cost.estimate(settings.aws)
+    out.print(
+        f"List prices of {cost.PRICES_REGION}, {cost.PRICES_AS_OF}; without your Kafka, your Prefect, and logs:",
+        highlight=False,
+    )
+    out.print(_table(price))
+    out.print(
+        f"{price.usd_per_hour * 24:.2f} USD a day; {price.usd_per_million:.2f} USD per million transactions at "
+        f"{price.transactions_per_second:,.0f}/s.",
+        highlight=False,
+    )
     out.print(
         f"Stack {stack.name} in {stack.region}: {len(plan.steps(stack))} resources in account {stack.account}. "
         f"It is torn down by itself after {settings.aws.expires_after_hours:g} hours.",
@@ -52,18 +62,8 @@ def teardown(stack: str | None, progress: Progress) -> None:
     Console().print("nothing is left on AWS")
 
 
-def _price(settings: Settings) -> Table:
-    price = cost.estimate(settings.aws)
-    table = Table(
-        title=f"List prices of {cost.PRICES_REGION}, {cost.PRICES_AS_OF}; without your Kafka, your Prefect, and logs",
-        caption=f"{price.usd_per_hour * 24:.2f} USD a day; {price.usd_per_million:.2f} USD per million transactions "
-        f"at {price.transactions_per_second:,.0f}/s",
-        box=None,
-        show_footer=True,
-        title_justify="left",
-        caption_justify="left",
-        pad_edge=False,
-    )
+def _table(price: cost.Estimate) -> Table:
+    table = Table(box=None, show_footer=True, pad_edge=False)
     table.add_column("part", footer="together")
     table.add_column("USD per hour", footer=f"{price.usd_per_hour:.3f}", justify="right")
     for line in price.lines:

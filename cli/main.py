@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli import dead_letters
+from cli import dead_letters, models
 from cli.bench import bench
 from cli.simulate import simulate
 from cli.verify import verify
@@ -200,6 +200,10 @@ app.command()(simulate)
 app.command()(bench)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(verify)
+app.command()(models.train)
+app.command()(models.promote)
+app.add_typer(models.app, name="models")
+app.command()(models.monitor)
 
 
 def _show(summary: dict) -> None:

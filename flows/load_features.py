@@ -13,8 +13,8 @@ def load_features(data: str | None = None) -> dict[str, Any]:
     """Load customers, merchants and dictionaries.
 
     Args:
-        data: folder with `customer_data.csv`, `merchant_data.csv` and the dictionaries; left out, the one that was
-            loaded last, and before any load the simulator's.
+        data: folder with `customer_data.csv`, `merchant_data.csv` and the dictionaries, of the machine that the flow
+            runs on or s3://bucket/folder; left out, the one that was loaded last, and before any load the simulator's.
     """
     result = load_into_hazelcast(find_data(data))
     rows = "\n".join(f"| {name} | {count:,} |" for name, count in result["counts"].items())

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from infra.settings import get_settings
-from tasks.provision import provide_projection, provide_topics
+from tasks.provision import compare_topics, provide_projection, provide_topics
 
 
 @flow(name="provision")
@@ -16,9 +16,11 @@ def provision() -> dict[str, Any]:
     The servers themselves are the local stack's (`fraudflow up`) or the user's own.
     """
     topics = provide_topics()
+    differences = compare_topics()
     jobs = provide_projection()
     settings = get_settings()
     rows = "\n".join(f"| {name} | {count} |" for name, count in topics.items())
+    told = "\n".join(f"- {difference}" for difference in differences)
     create_markdown_artifact(
         f"""## Provisioned
 
@@ -28,8 +30,10 @@ Kafka `{settings.kafka.bootstrap_servers}`, Hazelcast `{", ".join(settings.hazel
 |---|---|
 {rows}
 
+{told}
+
 Projection jobs created now: {", ".join(jobs) or "none, all were there"}
 """,
         key="provision",
     )
-    return {"topics": topics, "jobs_created": jobs}
+    return {"topics": topics, "topics_differ": [str(one) for one in differences], "jobs_created": jobs}

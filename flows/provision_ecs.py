@@ -5,11 +5,13 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from infra.aws import cost, plan
+from infra.aws import cost, plan, preconditions
+from infra.aws.stack import Stack
 from infra.errors import FraudflowError, TerminalError
-from tasks.aws import provide, summary_of, the_stack, wait_for_services
+from infra.kafka import TopicDifference
+from tasks.aws import find_dashboard, provide, summary_of, the_stack, wait_for_services
 from tasks.aws_prefect import arm_expiry, deploy_flows, provide_work_pool
-from tasks.provision import provide_topics
+from tasks.provision import compare_topics, provide_topics
 
 
 @flow(name="provision")
@@ -25,7 +27,7 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
         TerminalError: the settings do not do, or a step failed; the message says how to go on and how to go back.
     """
     stack, logger = the_stack(), get_run_logger()
-    plan.check(stack)
+    preconditions.check(stack)
     expires = stack.expires.isoformat(timespec="seconds")
     prices = cost.estimate(stack.settings.aws)
     logger.info(
@@ -44,11 +46,15 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
     try:
         if topics:
             provide_topics()
+            refuse_loss(compare_topics(), stack)
         for step in steps:
             ids = {key: outcome["id"] for key, outcome in outcomes.items()}
             outcomes[step.key] = provide(step.kind, step.name, ids, expires)
         ids = {key: outcome["id"] for key, outcome in outcomes.items()}
         pool = provide_work_pool(ids)
+        next_steps = [find_dashboard(ids), f"Files for the flows and the scorers: s3://{ids['bucket/files']}/..."]
+        for line in next_steps:
+            logger.info("%s", line)
         tasks = wait_for_services()
         deployments = deploy_flows(pool)
     except FraudflowError as error:
@@ -57,13 +63,25 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
             "To go on: mend that and run provision/ecs again; what is there stays as it is.\n"
             "To go back: run teardown/ecs; until then what is there costs money."
         ) from error
-    done = summary_of(outcomes)
-    _report(done, tasks, pool, deployments, expires)
+    done, runs = summary_of(outcomes), f"{len(deployments)} deployments in the VPC by work pool `{pool}`"
+    _report(done, tasks, runs, next_steps, expires)
     return {"created": done["created"], "changed": done["changed"], "tasks": tasks, "work_pool": pool, "ids": ids}
 
 
-def _report(done: dict[str, list[str]], tasks: dict[str, int], pool: str, deployments: list[str], expires: str) -> None:
+def refuse_loss(differences: list[TopicDifference], stack: Stack) -> None:
+    """Stop where topics that exist have fewer replicas than the settings ask for.
+
+    Raises:
+        TerminalError: with every such topic; unless the settings allow it, for a trial.
+    """
+    risky = [str(one) for one in differences if one.risks_loss]
+    if risky and not stack.settings.aws.allow_insecure:
+        raise TerminalError("a broker could take committed records with it: " + "; ".join(risky))
+
+
+def _report(done: dict[str, list[str]], tasks: dict[str, int], runs: str, next_steps: list[str], expires: str) -> None:
     rows = "\n".join(f"| {name} | {count} |" for name, count in tasks.items())
+    told = "\n\n".join(next_steps)
     create_markdown_artifact(
         f"""## Provisioned on ECS
 
@@ -73,7 +91,9 @@ def _report(done: dict[str, list[str]], tasks: dict[str, int], pool: str, deploy
 |---|---|
 {rows}
 
-Work pool `{pool}` runs {len(deployments)} deployments in the VPC. The stack expires {expires}, if it was made now.
+{told}
+
+There are {runs}. The stack expires {expires}, if it was made now.
 """,
         key="provision-ecs",
     )

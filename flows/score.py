@@ -14,6 +14,7 @@ from infra.errors import TerminalError, TransientError
 from infra.hazelcast import connect
 from infra.kafka import GroupReader, ensure_topics
 from infra.projection import Projection
+from infra.s3 import is_s3
 from infra.settings import Settings, get_settings
 from scoring.supervisor import Supervisor, Totals
 from tasks.score import LiveArtifact, StateFence
@@ -37,11 +38,11 @@ def score(
     Args:
         processes: scorer processes; 0 takes the setting, which by default is one per core.
         until_drained: end when every transaction that has arrived is scored; otherwise run until cancelled.
-        model: path of an ONNX model; left out, the setting's or the project's own.
+        model: path of an ONNX model, or s3://bucket/key; left out, the setting's or the project's own.
     """
     settings = get_settings()
     count = processes or settings.scoring.processes or os.cpu_count() or 1
-    environment = {"FRAUDFLOW_SCORING__MODEL": str(Path(model).resolve())} if model else {}
+    environment = {"FRAUDFLOW_SCORING__MODEL": model if is_s3(model) else str(Path(model).resolve())} if model else {}
     ensure_topics(settings.kafka)
     supervisor = Supervisor(count, settings.local.home / "logs", environment)
     watch = _Watch(settings, supervisor, until_drained)

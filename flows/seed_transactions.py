@@ -23,8 +23,9 @@ def seed_transactions(
     """Send transactions to Kafka, each exactly once however often this run is retried. A new run sends them again.
 
     Args:
-        transactions: a CSV or Parquet file; left out, the simulator's.
-        data: folder with the customers and merchants to simulate with; left out, the simulator's.
+        transactions: a CSV or Parquet file, or s3://bucket/key; left out, the simulator's.
+        data: folder, or s3://bucket/folder, with the customers and merchants to simulate with; left out, the
+            simulator's.
         count: transactions to simulate.
         rate: transactions a second; left out, as fast as it goes.
         seed: of the simulator; the same one gives the same transactions.

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] - public, not marked so
 from confluent_kafka.cimpl import NewTopic
 
 from infra.errors import TerminalError, TransientError
@@ -14,6 +15,8 @@ from infra.settings import KafkaSettings
 REQUEST_TIMEOUT_SECONDS = 15.0
 # How often it is looked at what librdkafka has to say while it tries.
 _LISTENING_SECONDS = 1.0
+# How often it is looked whether new topics are known.
+_METADATA_SECONDS = 0.1
 _ADVICE = "Check the address, the login and the rights in FRAUDFLOW_KAFKA__*"
 _REFUSALS = {KafkaError._AUTHENTICATION, KafkaError._SSL}
 
@@ -84,6 +87,11 @@ class _Admin:
             else:
                 return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
+    def replicas(self, names: Sequence[str]) -> dict[str, int]:
+        """The number of replicas of each of these topics, by name."""
+        topics = self.client.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics
+        return {name: len(topics[name].partitions[0].replicas) for name in names}
+
 
 def topic_names(kafka: KafkaSettings) -> list[str]:
     """The names of all topics of the pipeline."""
@@ -91,10 +99,7 @@ def topic_names(kafka: KafkaSettings) -> list[str]:
 
 
 def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
-    """Create the topics that are missing.
-
-    Business dates are old, and Kafka deletes by timestamp: topics stamp records on arrival. The topic of the models has
-    one partition, for its records are one story, and keeps the newest record of each key.
+    """Create the topics that are missing. Those that exist stay as they are: `topic_differences` compares them.
 
     Returns:
         The number of partitions of each topic, by name.
@@ -110,10 +115,9 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
             [
                 NewTopic(
                     name,
-                    num_partitions=1 if name == kafka.topics.models else kafka.partitions,
+                    num_partitions=_partitions(kafka, name),
                     replication_factor=kafka.replication_factor,
-                    config={"message.timestamp.type": "LogAppendTime"}
-                    | ({"cleanup.policy": "compact"} if name == kafka.topics.models else {}),
+                    config=topic_config(kafka, name),
                 )
                 for name in missing
             ],
@@ -128,7 +132,90 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise explained(error, f"cannot create topic {name}") from error
-    return partitions(kafka)
+    deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
+    while len(found := partitions(kafka)) < len(topic_names(kafka)):
+        # The broker that is asked may not have heard of a new topic yet.
+        if time.monotonic() > deadline:
+            raise TransientError(f"Kafka does not show the topics {', '.join(missing)} that it created")
+        time.sleep(_METADATA_SECONDS)
+    return found
+
+
+def _partitions(kafka: KafkaSettings, name: str) -> int:
+    """The records of the models' topic are one story."""
+    return 1 if name == kafka.topics.models else kafka.partitions
+
+
+def topic_config(kafka: KafkaSettings, name: str) -> dict[str, str]:
+    """What a topic is created with besides partitions and replicas."""
+    # Business dates are old, and Kafka deletes by timestamp: topics stamp records on arrival.
+    config = {"message.timestamp.type": "LogAppendTime"}
+    if name == kafka.topics.models:
+        config["cleanup.policy"] = "compact"
+    elif name == kafka.topics.labels:
+        config["retention.ms"] = "-1"  # people's verdicts cannot be computed again
+    elif kafka.retention_hours:
+        config["retention.ms"] = str(round(kafka.retention_hours * 3_600_000))
+    if kafka.replication_factor >= 3:
+        config[_INSYNC] = "2"
+    return config
+
+
+@dataclass(frozen=True)
+class TopicDifference:
+    """Where a topic that exists is not as the settings would have made it."""
+
+    topic: str
+    what: str
+    found: str
+    wanted: str
+
+    @property
+    def risks_loss(self) -> bool:
+        """Whether one broker can take committed records with it."""
+        return self.what in {_REPLICAS, _INSYNC, _UNCLEAN}
+
+    def __str__(self) -> str:
+        return f"topic {self.topic} has {self.what} {self.found}, and the settings say {self.wanted}"
+
+
+_PARTITIONS, _REPLICAS = "partitions", "replication factor"
+_INSYNC, _UNCLEAN = "min.insync.replicas", "unclean.leader.election.enable"
+
+
+def topic_differences(kafka: KafkaSettings) -> list[TopicDifference]:
+    """Compare the topics of the pipeline that exist with the settings. More partitions or replicas are no difference.
+
+    Raises:
+        TransientError: the cluster did not answer in time.
+        TerminalError: we may not see how topics are configured.
+    """
+    admin = _Admin(kafka)
+    present = admin.topics()
+    names = [name for name in topic_names(kafka) if name in present]
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    futures = admin.client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_SECONDS) if resources else {}
+    found = []
+    try:
+        replicas = admin.replicas(names)
+        configs = {resource.name: future.result() for resource, future in futures.items()}
+    except KafkaException as error:
+        raise explained(error, "cannot see how the topics are configured") from error
+    for name in names:
+        for what, has, least in (
+            (_PARTITIONS, present[name], _partitions(kafka, name)),
+            (_REPLICAS, replicas[name], kafka.replication_factor),
+        ):
+            if has < least:
+                found.append(TopicDifference(name, what, str(has), str(least)))
+        # Not asked for at creation: it is the cluster's to say, and some do not let a topic say it.
+        unclean = {_UNCLEAN: "false"} if kafka.replication_factor >= 3 else {}
+        for key, wanted in (topic_config(kafka, name) | unclean).items():
+            entry = configs[name].get(key)
+            if entry is None or entry.value == wanted or (key == _INSYNC and int(entry.value) > int(wanted)):
+                continue
+            found.append(TopicDifference(name, key, entry.value, wanted))
+    return found
 
 
 def partitions(kafka: KafkaSettings) -> dict[str, int]:

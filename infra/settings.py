@@ -49,7 +49,15 @@ class KafkaSettings(BaseModel):
     partitions: int = Field(
         default=4, ge=1, description="of each topic when it is created; bounds the scorer processes"
     )
-    replication_factor: int = Field(default=1, ge=1)
+    replication_factor: int = Field(
+        default=1, ge=1, description="of each topic when it is created; from 3 on, two replicas must have a record"
+    )
+    retention_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="how long a topic, when it is created, keeps records; left out: as the cluster does. "
+        "Labels are kept for ever",
+    )
 
     @model_validator(mode="after")
     def _whole_login(self) -> "KafkaSettings":
@@ -92,13 +100,17 @@ class ScoringSettings(BaseModel):
 
     group_id: str = "fraudflow-scorer"
     processes: int = Field(default=0, ge=0, description="0: one per core")
-    model: Path | None = Field(
+    model: str | None = Field(
         default=None,
-        description="an ONNX classifier; left out: the project's own. A champion in the topic Models goes before it",
+        description="an ONNX classifier, a file or s3://bucket/key; left out: the project's own. A champion in the "
+        "topic Models goes before it",
     )
     model_sha256: str | None = Field(default=None, description="refuse any other file")
     alert_threshold: float = Field(
         default=0.5, ge=0, le=1, description="left out: the model's own, if its manifest names one"
+    )
+    explain_alerts: bool = Field(
+        default=True, description="with a model's own booster; false where alerts are so many that it costs too much"
     )
     max_batch: int = Field(default=10_000, ge=1, le=100_000)
     transaction_timeout_seconds: int = Field(default=10, ge=2)
@@ -121,6 +133,55 @@ class ScoringSettings(BaseModel):
     )
     feature_poll_seconds: float = Field(default=2, gt=0, description="how often the feature manifest is looked at")
     model_poll_seconds: float = Field(default=0.5, gt=0, description="how often the topic of the models is looked at")
+
+
+class TrainingSettings(BaseModel):
+    """From history to a model, and where models are kept. Periods are of the transactions' own dates."""
+
+    label_delay_days: float = Field(default=7, ge=0, description="until a transaction's own is_fraud counts as known")
+    undisputed_is_genuine: bool = Field(
+        default=True, description="what nobody has spoken about after that time; false: not learnt from"
+    )
+    warmup_days: float = Field(
+        default=7, ge=0, description="at the start of a history, not learnt from: what cards did before is not in it"
+    )
+    validation_days: float = Field(default=10, gt=0, description="before the holdout: for choosing model and threshold")
+    holdout_days: float = Field(default=14, gt=0, description="the newest labelled ones: for judging, nothing else")
+    review_cost: float = Field(default=10, ge=0, description="of looking at one alert, in the currency of the amounts")
+    fraud_loss_share: float = Field(default=1, ge=0, description="of a missed fraud's amount, that is lost")
+    fraud_loss_fixed: float = Field(default=0, ge=0, description="lost with each missed fraud besides, such as a fee")
+    search_seconds: float = Field(default=60, ge=0, description="for the search of hyper-parameters; 0: none")
+    threads: int = Field(default=0, ge=0, description="0: one per core")
+    tracking_uri: str | None = Field(
+        default=None, description="of MLflow's server or database; left out: SQLite in the stack's home"
+    )
+    artifact_location: str | None = Field(
+        default=None, description="where MLflow keeps files, such as s3://bucket/models; left out: the stack's home"
+    )
+    model_name: str = Field(default="fraudflow", description="in MLflow's registry")
+
+
+class MonitorSettings(BaseModel):
+    """What is watched, and from where on it is an incident."""
+
+    window_days: float = Field(
+        default=7, gt=0, description="of transactions that are compared; whole weeks, or weekdays would drift"
+    )
+    max_rows: int = Field(default=100_000, ge=1_000, description="of the window that are looked at, evenly spread")
+    min_rows: int = Field(default=2_000, ge=1, description="fewer say nothing about drift")
+    min_labels: int = Field(default=20, ge=1, description="known frauds; fewer say nothing about precision and recall")
+    psi: float = Field(default=0.25, gt=0, description="population stability index from which on an input has drifted")
+    alert_factor: float = Field(
+        default=2, gt=1, description="so many times more or fewer alerts than the model promised have drifted"
+    )
+    quality_drop: float = Field(
+        default=0.25, gt=0, le=1, description="share of the promised precision or recall that may be lost"
+    )
+    max_lag: int = Field(default=100_000, ge=0, description="transactions that wait to be scored")
+    dead_letter_share: float = Field(default=0.01, ge=0, le=1, description="of the window's transactions")
+    feature_age_hours: float = Field(default=36, gt=0, description="since the last load; load-features runs nightly")
+    retrain: bool = Field(default=False, description="start `train` on drift or a drop in quality")
+    retrain_cooldown_hours: float = Field(default=24, ge=0, description="between two such starts")
 
 
 class DashboardSettings(BaseModel):
@@ -149,7 +210,7 @@ class LocalSettings(BaseModel):
     """The stack on this machine. A port of 0 means any free one."""
 
     home: Path = Field(default=Path(".fraudflow"), description="state, logs and pids")
-    cache: Path = Field(default=Path("~/.cache/fraudflow"), description="downloaded jars")
+    cache: Path = Field(default=Path("~/.cache/fraudflow"), description="downloaded jars, and copies from S3")
     kafka_port: int = Field(default=9092, ge=0, le=65_535)
     hazelcast_port: int = Field(default=5701, ge=0, le=65_530, description="of the first member; the others follow")
     prefect_port: int = Field(default=4200, ge=0, le=65_535)
@@ -192,7 +253,16 @@ class AwsSettings(BaseModel):
     )
     budget_usd: float = Field(default=100, gt=0, description="a month, above which the budget alarm mails")
     budget_email: str | None = Field(default=None, description="left out: no budget alarm")
-    dashboard_cidrs: list[str] = Field(default=[], description="your network's addresses that may open the dashboard")
+    dashboard_cidrs: list[str] = Field(
+        default=[], description="your network's addresses that may open the dashboard; left out: nobody can"
+    )
+    dashboard_url: str | None = Field(
+        default=None, description="https://...: a name of yours, to point at the load balancer; with dashboard_cidrs"
+    )
+    dashboard_certificate_arn: str | None = Field(default=None, description="of that name, in ACM")
+    metrics_cidrs: list[str] = Field(
+        default=[], description="of your Prometheus, in the VPC or a network joined to it; left out: no metrics"
+    )
     prefect_api_url: str | None = Field(
         default=None, description="as tasks in the VPC reach it; left out: prefect_api_url"
     )
@@ -207,12 +277,12 @@ class AwsSettings(BaseModel):
     )
     poll_seconds: float = Field(default=5, gt=0)
 
-    @field_validator("dashboard_cidrs")
+    @field_validator("dashboard_cidrs", "metrics_cidrs")
     @classmethod
     def _not_everybody(cls, cidrs: list[str]) -> list[str]:
         for cidr in cidrs:
             if ip_network(cidr).prefixlen < 8:
-                raise ValueError(f"{cidr} is nearly everybody: name the network that may open the dashboard")
+                raise ValueError(f"{cidr} is nearly everybody: name the network that may come in")
         return cidrs
 
     @model_validator(mode="after")
@@ -234,6 +304,8 @@ class Settings(BaseSettings):
     projection: ProjectionSettings = ProjectionSettings()
     scoring: ScoringSettings = ScoringSettings()
     local: LocalSettings = LocalSettings()
+    training: TrainingSettings = TrainingSettings()
+    monitor: MonitorSettings = MonitorSettings()
     dashboard: DashboardSettings = DashboardSettings()
     aws: AwsSettings = AwsSettings()
     prefect_api_url: str | None = Field(

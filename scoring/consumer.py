@@ -21,6 +21,8 @@ IDLE_POLL_SECONDS = 0.2
 SMALL_BATCH = 500
 # After a kill -9 the group hands the partitions over when the session has timed out.
 SESSION_TIMEOUT_MS = 6_000
+# The longest that reading a history back may take; a scorer that needs more loses its partitions.
+READ_BACK_LIMIT_MS = 900_000
 # How long a broker may take to say where a group stands and a partition ends.
 HEALTH_TIMEOUT_SECONDS = 3.0
 
@@ -59,6 +61,8 @@ class BatchConsumer:
                 "partition.assignment.strategy": "range",
                 "session.timeout.ms": SESSION_TIMEOUT_MS,
                 "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 3,
+                # While a history is read back nothing is polled, and the group waits for us.
+                "max.poll.interval.ms": READ_BACK_LIMIT_MS,
                 # Enough for a few of the largest batches; more only grows the memory.
                 "queued.max.messages.kbytes": 32_768,
                 "queued.min.messages": 4 * scoring.max_batch,
@@ -130,18 +134,6 @@ class BatchConsumer:
             self._consumer.seek(
                 TopicPartition(at.topic, at.partition, at.offset if at.offset >= 0 else OFFSET_BEGINNING)
             )
-
-    def stay(self) -> None:
-        """Stay in the group during work that takes long: answer it, and take nothing. Go back before the next batch.
-
-        Raises:
-            Rebalanced: partitions changed hands; the work may be for nothing.
-        """
-        self._consumer.pause(self._consumer.assignment())
-        slipped_through = self._consumer.poll(0)
-        self._consumer.resume(self._consumer.assignment())
-        if self._rebalanced or slipped_through is not None:
-            raise Rebalanced  # what slipped through is taken again: going back follows
 
     def group_metadata(self) -> object:
         """The group's generation as it is now; fetched for each transaction, it fences scorers left behind."""

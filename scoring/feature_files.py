@@ -37,6 +37,8 @@ DICTIONARIES = {
 }
 _CARD_CODES = "cc_num/cc_num_dict.json"
 _MERCHANT_CODES = "merchant/merchant_dict.json"
+FILES = (CUSTOMERS, MERCHANTS, *DICTIONARIES.values(), _CARD_CODES, _MERCHANT_CODES)
+"""Everything that is read, by its name below the data directory."""
 
 # Part of every version: a change of what is made of the files makes new versions of old files.
 _FORMAT = "1"
@@ -51,8 +53,7 @@ def read_feature_files(directory: Path) -> FeatureTables:
     directory = Path(directory)
     if not directory.is_dir():
         raise InputError(directory, "is not a directory with customer_data.csv, merchant_data.csv and dictionaries")
-    names = [CUSTOMERS, MERCHANTS, *DICTIONARIES.values(), _CARD_CODES, _MERCHANT_CODES]
-    sha256 = {name: _sha256(directory / name) for name in sorted(names)}
+    sha256 = {name: _sha256(directory / name) for name in sorted(FILES)}
     dictionaries = {name: _read_dictionary(directory / file) for name, file in DICTIONARIES.items()}
     return FeatureTables(
         version=hashlib.sha256(json.dumps([_FORMAT, sha256]).encode()).hexdigest()[:16],

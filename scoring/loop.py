@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 # Between tries while the broker is away: long enough to spare it, short enough to go on at once.
 RETRY_SECONDS = 1.0
-# How often the group hears of us while a history is read.
-STAY_SECONDS = 1.0
 # Transactions scored at once. With 10,000 the rows fall out of the processor's cache between the steps, with 100 the
 # fixed cost of a step shows.
 PIECE = 1_000
@@ -129,9 +127,7 @@ class ScoringLoop:
 
     def _alive(self) -> None:
         """The history is being read from the log, which may take its time."""
-        if time.monotonic() - self.moved_at > STAY_SECONDS:
-            self._consumer.stay()
-            self.moved_at = time.monotonic()
+        self.moved_at = time.monotonic()
 
     def lag(self) -> int:
         """Offsets between this scorer's place in the input and its end; from any thread.

@@ -9,8 +9,10 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from infra import s3
 from infra.errors import TerminalError
 from infra.model_store import Package
+from infra.settings import Settings
 from scoring.inputs import InputMatrix
 from scoring.manifest import ModelManifest, booster_path, decode_manifest, plain_manifest, read_manifest
 from scoring.reasons import Explainer, explainer
@@ -54,6 +56,20 @@ class Model:
             probability = probability[:, -1]
         label = (probability >= 0.5).astype(np.int64) if len(result) == 1 else np.asarray(result[1]).reshape(-1)
         return np.ascontiguousarray(probability, np.float32), label
+
+
+def model_file(settings: Settings) -> Path:
+    """The model that scorers begin with where nobody gave any a role: the settings' own, or the project's.
+
+    Raises:
+        InputError: it is not in S3, where it was said to be; or what `s3.fetch` raises besides.
+    """
+    named = settings.scoring.model
+    if named is None:
+        return PROJECT_MODEL
+    if not s3.is_s3(named):
+        return Path(named)
+    return s3.fetch(named, settings.local.cache.expanduser(), settings.aws.region)
 
 
 def load_model(path: Path, sha256: str | None = None) -> Model:

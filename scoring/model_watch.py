@@ -9,7 +9,7 @@ from infra.errors import FraudflowError, TerminalError, TransientError
 from infra.model_store import ModelFollower, Models, ModelStore, Roles, RolesChanged
 from infra.settings import Settings
 from scoring.lineup import Lineup
-from scoring.model import PROJECT_MODEL, Model, load_model, unpack_model
+from scoring.model import Model, load_model, model_file, unpack_model
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,7 @@ class ModelWatch(threading.Thread):
         """
         models = ModelStore(self._settings.kafka).read()
         if models.roles is None:
-            scoring = self._settings.scoring
-            self._lineup = Lineup(load_model(scoring.model or PROJECT_MODEL, scoring.model_sha256))
+            self._lineup = Lineup(load_model(model_file(self._settings), self._settings.scoring.model_sha256))
         else:
             self._lineup = self._load(models.roles, models)
         return self._lineup

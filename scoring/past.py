@@ -115,7 +115,7 @@ class Past:
 
         Args:
             committed: of the partitions that the scorer has; the offset is negative where there is none.
-            alive: called now and then meanwhile; what it raises ends the reading.
+            alive: called now and then meanwhile.
 
         Raises:
             TransientError: the log cannot be read; nothing may be scored before it was.

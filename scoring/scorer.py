@@ -163,6 +163,8 @@ class Scorer:
         self, alerts: list[int], inputs: NDArray[np.float32], answers: Answers | None
     ) -> dict[int, list[dict[str, Any]]]:
         """Why each alert is one, by its position, from the model whose answer it is."""
+        if not self._settings.explain_alerts:
+            return {}
         decided = dict(zip(answers.rows.tolist(), answers.inputs, strict=True)) if answers and answers.decides else {}
         theirs = [row for row in alerts if row in decided]
         ours = [row for row in alerts if row not in decided]

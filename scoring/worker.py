@@ -24,6 +24,7 @@ from scoring.feature_watch import FeatureWatch
 from scoring.health import Health, HealthServer
 from scoring.loop import ScoringLoop
 from scoring.model_watch import ModelWatch
+from scoring.projection_watch import ProjectionWatch
 from scoring.scorer import Scorer
 
 logger = logging.getLogger("scoring.worker")
@@ -37,8 +38,16 @@ _PR_SET_PDEATHSIG = 1
 class Worker:
     """Ties a scorer to its process: signals, supervisor, reports."""
 
-    def __init__(self, settings: Settings, slot: str, supervised: bool, heartbeat: Path | None = None):
+    def __init__(
+        self,
+        settings: Settings,
+        slot: str,
+        supervised: bool,
+        heartbeat: Path | None = None,
+        projection: ProjectionWatch | None = None,
+    ):
         self._settings = settings
+        self._projection = projection
         self._heartbeat = heartbeat
         self._slot = slot
         self._supervised = supervised
@@ -67,6 +76,8 @@ class Worker:
         logger.info("health at %s/health, metrics at %s/metrics", server.url, server.url)
         self._features.start()
         self._models.start()
+        if self._projection:
+            self._projection.start()
         try:
             while not self._stopping() and self._features.wait(0.5) is None:
                 self._report({"state": self._features.state})
@@ -92,6 +103,8 @@ class Worker:
             self._report(loop.counters.report() | {"state": "stopped"}, now=True)
         finally:
             self._features.stop()
+            if self._projection:
+                self._projection.stop()
             self._models.stop()
             self._health.stop()
             server.stop()
@@ -156,12 +169,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One scorer process of a consumer group.")
     parser.add_argument("--slot", default=f"{os.uname().nodename}-{os.getpid()}", help="names its place for good")
     parser.add_argument("--supervised", action="store_true", help="report on stdout, end when stdin ends")
+    parser.add_argument("--projection", action="store_true", help="keep the projection's jobs too, as flows do")
     parser.add_argument("--heartbeat", type=Path, help="a file to touch while it moves, see scoring.heartbeat")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("hazelcast").setLevel(logging.WARNING)
     try:
-        Worker(get_settings(), arguments.slot, arguments.supervised, arguments.heartbeat).run()
+        settings = get_settings()
+        projection = ProjectionWatch(settings) if arguments.projection else None
+        Worker(settings, arguments.slot, arguments.supervised, arguments.heartbeat, projection).run()
     except TerminalError as error:
         logger.error("%s", error)
         return EXIT_TERMINAL

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from infra.aws import audit, plan, services
+from infra.aws import audit, load_balancer, plan, services
 from infra.aws.client import explaining
 from infra.aws.containers import SERVICES
 from infra.aws.kinds import kind as kind_of
@@ -134,6 +135,18 @@ def look_for_leftovers(stack_name: str) -> list[str]:
 def find_stacks() -> dict[str, str]:
     """Every stack of this account and region, with the time at which it expires."""
     return audit.expiries(the_stack())
+
+
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def find_dashboard(ids: dict[str, str]) -> str:
+    """Where people reach the dashboard, and what is to be done for that, as a line of Markdown."""
+    aws, balancer = get_settings().aws, ids.get("load balancer/dashboard")
+    if balancer is None:
+        return "Nobody can open the dashboard: `FRAUDFLOW_AWS__DASHBOARD_CIDRS` says who may."
+    with explaining("look for the load balancer"):
+        address = load_balancer.address(the_stack(), balancer)
+    name = urlsplit(str(aws.dashboard_url)).hostname
+    return f"Dashboard: {aws.dashboard_url} for {', '.join(aws.dashboard_cidrs)}. DNS: `{name}` CNAME `{address}`."
 
 
 def summary_of(outcomes: dict[str, dict[str, Any]]) -> dict[str, list[str]]:

@@ -1,11 +1,13 @@
 """The steps of an ECS stack that are Prefect's: its work pool, the deployments in it, the runs, the expiry guard."""
 
+import hashlib
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import yaml
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -62,15 +64,20 @@ def provide_work_pool(ids: dict[str, str]) -> str:
 
 @task(cache_policy=NO_CACHE)
 def deploy_flows(pool: str) -> list[str]:
-    """Register the deployments whose flows run in the VPC. Returns their names.
+    """Register the deployments whose flows run in the VPC, unless Prefect has them as they are. Returns their names.
 
     Raises:
         TerminalError: Prefect refuses them.
     """
+    version, wanted = _version(pool)
+    with get_client(sync_client=True) as client:
+        present = client.read_deployments(work_pool_filter=_pool_filter(pool))
+    if sorted(one.name for one in present if one.version == version) == wanted:
+        return wanted
     result = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", DEPLOYMENTS],
         cwd=PROJECT,
-        env=os.environ | {"FRAUDFLOW_WORK_POOL": pool},
+        env=os.environ | {"FRAUDFLOW_WORK_POOL": pool, "FRAUDFLOW_DEPLOYMENT_VERSION": version},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -79,9 +86,16 @@ def deploy_flows(pool: str) -> list[str]:
     )
     if result.returncode:
         raise TerminalError(f"Prefect refuses {DEPLOYMENTS}:\n{(result.stdout + result.stderr).strip()[-2000:]}")
-    with get_client(sync_client=True) as client:
-        found = client.read_deployments(work_pool_filter=_pool_filter(pool))
-    return sorted(deployment.name for deployment in found)
+    return wanted
+
+
+def _version(pool: str) -> tuple[str, list[str]]:
+    """A digest of all that a registration says (the file, the signatures of its flows, the pool), and the names."""
+    text = (PROJECT / DEPLOYMENTS).read_text()
+    deployments = yaml.safe_load(text)["deployments"]
+    flows = [(PROJECT / one["entrypoint"].partition(":")[0]).read_text() for one in deployments]
+    digest = hashlib.sha256("\0".join([pool, text, *flows]).encode()).hexdigest()[:16]
+    return digest, sorted(one["name"] for one in deployments)
 
 
 @task(cache_policy=NO_CACHE)

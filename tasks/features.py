@@ -1,6 +1,7 @@
 """The steps that bring customers, merchants and dictionaries into Hazelcast."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -12,9 +13,11 @@ from prefect.cache_policies import NO_CACHE
 
 from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
+from infra.s3 import is_s3
 from infra.settings import get_settings
-from scoring.feature_files import read_feature_files
+from scoring.feature_files import FILES, read_feature_files
 from simulator.demo import ensure_demo_data
+from tasks.files import local_folder
 from tasks.retry import transient_only
 
 PROGRESS_SECONDS = 1.0
@@ -31,27 +34,35 @@ def find_data(data: str | None) -> str:
         manifest = FeatureStore(client).read_manifest()
     finally:
         client.shutdown()
-    return manifest.source if manifest else demo_data()
+    # The simulator's own is made anew where it is not: a container's files end with it.
+    return demo_data() if manifest is None or manifest.source == str(_demo_folder().resolve()) else manifest.source
 
 
 def demo_data() -> str:
     """The simulator's data directory; it is written if it is not there."""
-    return str(ensure_demo_data(get_settings().local.home.expanduser() / "demo-data"))
+    return str(ensure_demo_data(_demo_folder()))
+
+
+def _demo_folder() -> Path:
+    return get_settings().local.home.expanduser() / "demo-data"
 
 
 @task(retries=3, retry_delay_seconds=[2, 5, 10], retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def load_into_hazelcast(data: str) -> dict[str, Any]:
-    """Read, check and load a data directory.
+    """Read, check and load a data directory, of this machine or in S3 (`s3://bucket/folder`).
 
     Returns:
         Version, counts by map, seconds, and whether anything was loaded.
 
     Raises:
         InputError: a file or a row cannot be used; the version before stays in use.
-        TransientError: Hazelcast is away.
+        TransientError: Hazelcast, or S3, is away.
     """
     started = time.monotonic()
-    tables = read_feature_files(Path(data))
+    tables = read_feature_files(local_folder(data, FILES))
+    if is_s3(data):
+        # Whoever loads again without naming anything goes there, and not to a copy.
+        tables = replace(tables, source=data)
     get_run_logger().info("read %s rows from %s: version %s", f"{sum(tables.counts.values()):,}", data, tables.version)
     client = connect(get_settings().hazelcast)
     try:

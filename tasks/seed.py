@@ -13,9 +13,11 @@ from prefect.exceptions import PrefectException
 from infra.seeding import Seeded, seed
 from infra.settings import get_settings
 from infra.transaction_sources import FrameSource, Source, open_source
+from scoring.feature_files import CUSTOMERS, MERCHANTS
 from simulator.population import read_population
 from simulator.transactions import Simulation
 from tasks.features import demo_data
+from tasks.files import local_file, local_folder
 from tasks.retry import transient_only
 
 # Each is a call to Prefect's server, between two Kafka transactions.
@@ -34,17 +36,21 @@ def send_transactions(
     """Send the transactions of a file, or simulated ones; a try with the same `seed_id` takes up where one ended.
 
     Raises:
-        TransientError: Kafka did not take them.
+        TransientError: Kafka did not take them, or S3 is away.
         TerminalError: a file or a setting must be mended.
     """
     settings = get_settings()
-    source = open_source(Path(transactions)) if transactions else _simulated(data, count, random_seed)
+    source = open_source(local_file(transactions)) if transactions else _simulated(data, count, random_seed)
     return seed(settings.kafka, source, seed_id, rate=rate, on_progress=_Progress())
 
 
 def _simulated(data: str | None, count: int, random_seed: int) -> Source:
-    simulation = Simulation(read_population(Path(data or demo_data())), count, random_seed)
+    simulation = Simulation(read_population(_population(data)), count, random_seed)
     return FrameSource(simulation.frames, simulation.count, simulation.identity)
+
+
+def _population(data: str | None) -> Path:
+    return local_folder(data, (CUSTOMERS, MERCHANTS)) if data else Path(demo_data())
 
 
 class _Progress:

@@ -1,6 +1,6 @@
-"""Makes the project's own model: LightGBM on the static features of simulated transactions.
+"""Makes the model without a past that benchmarks use: LightGBM on the static features of simulated transactions.
 
-`uv run --extra train python -m training.baseline` writes scoring/models/fraud.onnx and prints how good it is.
+`uv run --extra train python -m training.baseline` writes scoring/models/static.onnx and prints how good it is.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(".fraudflow/demo-data"))
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=7, help="of the transactions; the demo uses others")
-    parser.add_argument("--out", type=Path, default=PROJECT_MODEL)
+    parser.add_argument("--out", type=Path, default=PROJECT_MODEL.with_name("static.onnx"))
     arguments = parser.parse_args()
 
     ensure_demo_data(arguments.data)

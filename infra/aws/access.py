@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 from infra.aws.client import code
 from infra.aws.resource import Kind, Resource, Spec, tag_map
 from infra.aws.stack import Stack
+from infra.s3 import is_s3, split
 
 POLICY = "fraudflow"
 Statement = dict[str, Any]
@@ -21,7 +22,11 @@ class Role(Kind):
 
     def find(self, stack: Stack) -> list[Resource]:
         roles = stack.pages("iam", "list_roles", "Roles", PathPrefix=stack.path)
-        return [self._resource(stack, role["RoleName"], role["RoleName"], self._tags(stack, role)) for role in roles]
+        prefix = role_name(stack, "")
+        return [
+            self._resource(stack, role["RoleName"].removeprefix(prefix), role["RoleName"], self._tags(stack, role))
+            for role in roles
+        ]
 
     def _tags(self, stack: Stack, role: Any) -> dict[str, str]:
         return tag_map(stack.api("iam").list_role_tags(RoleName=role["RoleName"])["Tags"])
@@ -119,11 +124,20 @@ def member_statements(stack: Stack) -> list[Statement]:
 
 
 def flow_statements(stack: Stack, bucket: str) -> list[Statement]:
-    """What a flow run needs: the files in the stack's bucket."""
+    """What a flow run needs: to read the files in the stack's bucket."""
     return [
+        # S3 answers "not there" only to those who may list; to others, "denied".
         _allow(["s3:ListBucket"], [f"arn:{stack.partition}:s3:::{bucket}"]),
-        _allow(["s3:GetObject", "s3:PutObject"], [f"arn:{stack.partition}:s3:::{bucket}/*"]),
+        _allow(["s3:GetObject"], [f"arn:{stack.partition}:s3:::{bucket}/*"]),
     ]
+
+
+def scorer_statements(stack: Stack, model: str | None) -> list[Statement]:
+    """What a scorer needs: its model, if that is in S3, and nothing else."""
+    if model is None or not is_s3(model):
+        return []
+    bucket, key = split(model)
+    return [_allow(["s3:GetObject"], [f"arn:{stack.partition}:s3:::{bucket}/{key}"])]
 
 
 def worker_statements(stack: Stack, family: str, queue: str) -> list[Statement]:

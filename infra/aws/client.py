@@ -10,7 +10,9 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
 )
@@ -92,6 +94,8 @@ def explaining(action: str) -> Iterator[None]:
         ) from error
     except (NoConnectionError, HTTPClientError) as error:
         raise TransientError(f"cannot {action}: AWS is out of reach: {error}") from error
+    except (IncompleteReadError, FlexibleChecksumError) as error:
+        raise TransientError(f"cannot {action}: what came is not what was sent: {error}") from error
     except BotoCoreError as error:
         raise TerminalError(f"cannot {action}: {error}") from error
 

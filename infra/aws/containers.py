@@ -8,16 +8,20 @@ from pydantic import BaseModel, SecretStr
 
 from infra.aws.access import role_arn
 from infra.aws.ecs import namespace_name
+from infra.aws.serve_dashboard import LOGIN as DASHBOARD_LOGIN
 from infra.aws.stack import Stack
 from infra.local.hazelcast_server import JVM_OPTIONS
-from infra.settings import KafkaSettings, ProjectionSettings, ScoringSettings
+from infra.settings import DashboardSettings, KafkaSettings, ProjectionSettings, ScoringSettings
 
 MEMBERS, SCORERS, DASHBOARD, WORKER, FLOWS = "members", "scorers", "dashboard", "worker", "flows"
 ROLES = (MEMBERS, SCORERS, DASHBOARD, WORKER, FLOWS)
 # ECS keeps these at a number; a flow run is started by Prefect's worker.
 SERVICES = (MEMBERS, SCORERS, DASHBOARD, WORKER)
 
-HAZELCAST_PORT, DASHBOARD_PORT, WORKER_PORT = 5701, 8501, 8080
+HAZELCAST_PORT, DASHBOARD_PORT, WORKER_PORT, METRICS_PORT = 5701, 8501, 8080, 9400
+DASHBOARD_HEALTH = "/_stcore/health"
+# Prometheus may ask these, if the settings name its network.
+METERED = (SCORERS, DASHBOARD)
 # Of the Dockerfile's images; a name there would need a file that a read-only root hides from nobody.
 USER = "10001:10001"
 # CPU units and MiB of memory, one of Fargate's pairs.
@@ -33,7 +37,8 @@ SIZES: Mapping[str, tuple[int, int]] = {
 STOP_SECONDS: Mapping[str, int] = {MEMBERS: 120, SCORERS: 60, DASHBOARD: 60, WORKER: 60, FLOWS: 60}
 HEARTBEAT_FILE = "/tmp/heartbeat"  # noqa: S108 - the container's own
 
-_SCORER = ["python", "-m", "scoring.worker", "--heartbeat", HEARTBEAT_FILE]
+# Here the projection has nobody else to keep it: there is no `score` flow.
+_SCORER = ["python", "-m", "scoring.worker", "--projection", "--heartbeat", HEARTBEAT_FILE]
 _WORKER = [
     "python",
     "-m",
@@ -46,7 +51,9 @@ _WORKER = [
     "never",
     "--with-healthcheck",
 ]
-_DASHBOARD = ["python", "-m", "streamlit", "run", "dashboard/server.py", "--server.address", "0.0.0.0"]  # noqa: S104 - the security group decides who reaches it
+_DASHBOARD = ["python", "-m", "infra.aws.serve_dashboard", str(DASHBOARD_PORT)]
+# The security group decides who reaches what listens here.
+_ALL_INTERFACES = "0.0.0.0"  # noqa: S104
 
 
 def task_definition(stack: Stack, role: str, image: str, secrets: Mapping[str, str], interface: str) -> dict[str, Any]:
@@ -87,10 +94,9 @@ def task_definition(stack: Stack, role: str, image: str, secrets: Mapping[str, s
     }
     if check:
         container["healthCheck"] = {"command": check, "interval": 10, "timeout": 5, "retries": 3, "startPeriod": 120}
-    if role == DASHBOARD:
-        container["portMappings"] = [{"containerPort": DASHBOARD_PORT, "protocol": "tcp"}]
-    if role == MEMBERS:
-        container["portMappings"] = [{"containerPort": HAZELCAST_PORT, "protocol": "tcp"}]
+    ports = _ports(stack, role)
+    if ports:
+        container["portMappings"] = [{"containerPort": port, "protocol": "tcp"} for port in ports]
     return {
         "family": family(stack, role),
         "requiresCompatibilities": ["FARGATE"],
@@ -103,6 +109,11 @@ def task_definition(stack: Stack, role: str, image: str, secrets: Mapping[str, s
         "volumes": [{"name": "tmp"}],
         "containerDefinitions": [container],
     }
+
+
+def _ports(stack: Stack, role: str) -> list[int]:
+    ports = {MEMBERS: [HAZELCAST_PORT], DASHBOARD: [DASHBOARD_PORT]}.get(role, [])
+    return ports + ([METRICS_PORT] if role in METERED and stack.settings.aws.metrics_cidrs else [])
 
 
 def family(stack: Stack, role: str) -> str:
@@ -122,7 +133,7 @@ def command(stack: Stack, role: str, interface: str) -> list[str]:
     if role == SCORERS:
         return _SCORER
     if role == DASHBOARD:
-        return [*_DASHBOARD, "--server.port", str(DASHBOARD_PORT), "--server.headless", "true"]
+        return _DASHBOARD
     if role == WORKER:
         return [*_WORKER, "--pool", work_pool(stack), "--name", f"{stack.prefix}-worker"]
     return ["prefect", "flow-run", "execute"]
@@ -164,7 +175,7 @@ def _health(role: str) -> list[str] | None:
     if role == SCORERS:
         # Touched at every batch and at least every second; a scorer that hangs does not touch it.
         return ["CMD", "python", "-m", "scoring.heartbeat", HEARTBEAT_FILE]
-    paths = {DASHBOARD: f"{DASHBOARD_PORT}/_stcore/health", WORKER: f"{WORKER_PORT}/health"}
+    paths = {DASHBOARD: f"{DASHBOARD_PORT}{DASHBOARD_HEALTH}", WORKER: f"{WORKER_PORT}/health"}
     if role not in paths:
         return None
     ask = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{paths[role]}', timeout=4)"
@@ -183,7 +194,27 @@ def environment(stack: Stack, role: str) -> dict[str, str]:
         variables |= {"PREFECT_API_URL": prefect_api_url(stack), "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     if role != WORKER:
         variables |= _settings(stack)
+    if role == FLOWS:
+        # Prefect's default is pickle: whoever can write a result could run code here.
+        variables["PREFECT_RESULTS_DEFAULT_SERIALIZER"] = "json"
+    if role in {SCORERS, FLOWS}:
+        variables["FRAUDFLOW_AWS__REGION"] = stack.region
+    if role == DASHBOARD:
+        variables["FRAUDFLOW_DASHBOARD__ADDRESS"] = _ALL_INTERFACES
+        if stack.settings.aws.dashboard_url:
+            variables["FRAUDFLOW_DASHBOARD_URL"] = stack.settings.aws.dashboard_url
+    if stack.settings.aws.metrics_cidrs:
+        variables |= _METRICS.get(role, {})
     return dict(sorted(variables.items()))
+
+
+_METRICS: Mapping[str, Mapping[str, str]] = {
+    SCORERS: {
+        "FRAUDFLOW_SCORING__HEALTH_ADDRESS": _ALL_INTERFACES,
+        "FRAUDFLOW_SCORING__HEALTH_PORT": str(METRICS_PORT),
+    },
+    DASHBOARD: {"FRAUDFLOW_DASHBOARD__METRICS_PORT": str(METRICS_PORT)},
+}
 
 
 def prefect_api_url(stack: Stack) -> str:
@@ -198,6 +229,7 @@ def _settings(stack: Stack) -> dict[str, str]:
         "kafka": (settings.kafka, KafkaSettings.model_construct()),
         "projection": (settings.projection, ProjectionSettings.model_construct()),
         "scoring": (settings.scoring, ScoringSettings.model_construct()),
+        "dashboard": (settings.dashboard, DashboardSettings.model_construct()),
     }
     variables = {
         "FRAUDFLOW_HAZELCAST__MEMBERS": f'["{MEMBERS}.{namespace_name(stack)}:{HAZELCAST_PORT}"]',
@@ -213,8 +245,16 @@ def _settings(stack: Stack) -> dict[str, str]:
     return variables
 
 
-# The user name is half of a login; paths are this machine's.
-_NOT_IN_A_CONTAINER = {"sasl_username", "model", "processes"}
+# The user name is half of a login; files, interfaces and ports are this machine's.
+_NOT_IN_A_CONTAINER = {
+    "sasl_username",
+    "processes",
+    "health_address",
+    "health_port",
+    "address",
+    "secrets",
+    "metrics_port",
+}
 
 
 def _secrets(stack: Stack, role: str, arns: Mapping[str, str]) -> dict[str, str]:
@@ -225,6 +265,10 @@ def _secrets(stack: Stack, role: str, arns: Mapping[str, str]) -> dict[str, str]
         found["FRAUDFLOW_KAFKA__SASL_PASSWORD"] = f"{arns['kafka']}:password::"
     if role in {SCORERS, FLOWS}:
         found["FRAUDFLOW_SCORING__CARD_TOKEN_KEY"] = f"{arns['card-token']}:key::"
+    if role == DASHBOARD:
+        found["FRAUDFLOW_DASHBOARD__LINK_KEY"] = f"{arns['link']}:key::"
+        if "dashboard" in arns:
+            found[DASHBOARD_LOGIN] = f"{arns['dashboard']}:toml::"
     if role in {WORKER, FLOWS} and "prefect" in arns:
         variable = "PREFECT_API_KEY" if stack.settings.aws.prefect_api_key else "PREFECT_API_AUTH_STRING"
         found[variable] = f"{arns['prefect']}:login::"

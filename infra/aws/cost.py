@@ -14,9 +14,13 @@ _GB_HOUR = {"X86_64": 0.004445, "ARM64": 0.00356}
 _NAT_HOUR, _NAT_GB = 0.045, 0.045
 _TRANSFER_OUT_GB = 0.09
 _PUBLIC_IPV4_HOUR = 0.005
+# With one unit of capacity, which is 25 new connections a second.
+_LOAD_BALANCER_HOUR = 0.0225 + 0.008
 _LOGS_GB = 0.50
 _SECRET_MONTH, _ZONE_MONTH = 0.40, 0.50
 _HOURS_A_MONTH = 730
+# Kafka's login, Prefect's, the dashboard's, and the two keys.
+_SECRETS = 5
 
 # Of a transaction and of its prediction, uncompressed: 218 and 865 were the means of 10,000 simulated ones, and the
 # rest is Kafka's part of a record. The scorers read the one and write the other, which the members then read.
@@ -59,7 +63,12 @@ def estimate(aws: AwsSettings) -> Estimate:
         lines.append(Line(f"{count} {role}, {cpu:g} vCPU and {memory:g} GB each", count * hour))
     if not aws.vpc_id:
         lines.append(Line("NAT gateway with its public address", _NAT_HOUR + _PUBLIC_IPV4_HOUR))
-    lines.append(Line("secrets and DNS zone", (3 * _SECRET_MONTH + _ZONE_MONTH) / _HOURS_A_MONTH))
+    if aws.dashboard_cidrs:
+        addresses = 0 if aws.vpc_id else 2
+        public = f" with {addresses} public addresses" if addresses else ""
+        hour = _LOAD_BALANCER_HOUR + addresses * _PUBLIC_IPV4_HOUR
+        lines.append(Line(f"load balancer of the dashboard{public}", hour))
+    lines.append(Line("secrets and DNS zone", (_SECRETS * _SECRET_MONTH + _ZONE_MONTH) / _HOURS_A_MONTH))
     hourly = sum(line.usd_per_hour for line in lines)
     rate = aws.transactions_per_second * aws.scorers
     through_nat = (_BYTES_IN + 2 * _BYTES_OUT) / 1e9 * (0.0 if aws.vpc_id else _NAT_GB)

@@ -245,7 +245,11 @@ class Task(Kind):
 
 
 class Service(Kind):
-    """Tasks that ECS keeps at a number. Spec: cluster, count, family, subnets, groups, and registry for DNS."""
+    """Tasks that ECS keeps at a number.
+
+    Spec: cluster, count, family, subnets, groups; registry where they have a name; target_group and port where a
+    load balancer leads to them.
+    """
 
     name = "ecs service"
     arn_types = ("ecs:service",)
@@ -289,7 +293,8 @@ class Service(Kind):
             enableExecuteCommand=False,
             propagateTags="SERVICE",
             tags=stack.tag_list(name, "key", "value"),
-            **({"serviceRegistries": [{"registryArn": spec["registry"]}]} if "registry" in spec else {}),
+            **_ways_in(name, spec),
+            **({"healthCheckGracePeriodSeconds": _GRACE_SECONDS} if "target_group" in spec else {}),
         )
         return name
 
@@ -303,6 +308,8 @@ class Service(Kind):
         # A number that somebody scaled to stays; 0 is not a number that a provisioned stack stands at.
         if service["desiredCount"] == 0:
             changes["desiredCount"] = spec["count"]
+        # A name or a load balancer that the settings did not ask for when the service was made.
+        changes |= {way: wanted for way, wanted in _ways_in(name, spec).items() if not service.get(way)}
         if changes:
             ecs.update_service(cluster=stack.prefix, service=ref, **changes)
         return bool(changes)
@@ -312,6 +319,21 @@ class Service(Kind):
         if self.exists(stack, resource.id):
             ecs.update_service(cluster=stack.prefix, service=resource.id, desiredCount=0)
             ecs.delete_service(cluster=stack.prefix, service=resource.id, force=True)
+
+
+# The dashboard answers some seconds after its start; until then the load balancer's word does not count.
+_GRACE_SECONDS = 120
+
+
+def _ways_in(name: str, spec: Spec) -> dict[str, Any]:
+    """How tasks are found, in ECS's words."""
+    ways: dict[str, Any] = {}
+    if "registry" in spec:
+        ways["serviceRegistries"] = [{"registryArn": spec["registry"]}]
+    if "target_group" in spec:
+        door = {"targetGroupArn": spec["target_group"], "containerName": name, "containerPort": spec["port"]}
+        ways["loadBalancers"] = [door]
+    return ways
 
 
 def describe_services(stack: Stack, names: list[str]) -> list[Any]:

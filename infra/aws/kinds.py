@@ -2,6 +2,7 @@
 
 from infra.aws.access import Role
 from infra.aws.ecs import Cluster, DiscoveryService, Namespace, Service, Task, TaskDefinition
+from infra.aws.load_balancer import Listener, LoadBalancer, TargetGroup
 from infra.aws.messaging import Budget, EventRule, Queue
 from infra.aws.network import (
     ElasticIp,
@@ -37,6 +38,9 @@ KINDS: tuple[Kind, ...] = (
     Secret(),
     Namespace(),
     DiscoveryService(),
+    TargetGroup(),
+    LoadBalancer(),
+    Listener(),
     Cluster(),
     EventRule(),
     Queue(),

@@ -18,8 +18,15 @@ def fill(folder: Path, local: LocalSettings) -> None:
     library = folder / "lib"
     library.mkdir(parents=True, exist_ok=True)
     for jar in jars.ensure(jars.locked("hazelcast"), local, print):
-        shutil.copy(jar, library)
-    shutil.copy(Path(__file__).with_name("hazelcast.yaml"), folder)
+        _copy(jar, library)
+    _copy(Path(__file__).with_name("hazelcast.yaml"), folder)
+
+
+def _copy(file: Path, folder: Path) -> None:
+    """For everybody to read and nobody to write: the member is another user than the one who builds."""
+    target = folder / file.name
+    shutil.copyfile(file, target)
+    target.chmod(0o444)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ class Queue(Kind):
         urls = stack.pages("sqs", "list_queues", "QueueUrls", QueueNamePrefix=f"{stack.prefix}-")
         names = {url.rpartition("/")[2]: url for url in urls}
         return [
-            self._resource(stack, name, name, sqs.list_queue_tags(QueueUrl=url).get("Tags", {}))
+            self._resource(
+                stack, name.removeprefix(f"{stack.prefix}-"), name, sqs.list_queue_tags(QueueUrl=url).get("Tags", {})
+            )
             for name, url in names.items()
         ]
 
@@ -99,7 +101,7 @@ class EventRule(Kind):
         return [
             self._resource(
                 stack,
-                rule["Name"],
+                rule["Name"].removeprefix(f"{stack.prefix}-"),
                 rule["Name"],
                 tag_map(events.list_tags_for_resource(ResourceARN=rule["Arn"])["Tags"]),
             )

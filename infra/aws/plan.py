@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -14,21 +13,24 @@ from infra.aws.access import (
     execution_statements,
     flow_statements,
     member_statements,
+    scorer_statements,
     worker_statements,
 )
 from infra.aws.client import code, explaining
-from infra.aws.containers import DASHBOARD, FLOWS, MEMBERS, ROLES, SCORERS, SERVICES, WORKER
+from infra.aws.containers import DASHBOARD, FLOWS, MEMBERS, METERED, ROLES, SCORERS, SERVICES, WORKER
 from infra.aws.messaging import queue_arn, rule_name
 from infra.aws.network import EVERYWHERE, Rule, interface_pattern, subnet_cidrs
 from infra.aws.resource import Spec
 from infra.aws.stack import Stack
 from infra.aws.storage import bucket_name
 from infra.errors import TerminalError
-from infra.settings import ScoringSettings
+from infra.settings import DashboardSettings, ScoringSettings
 
 # The id of what was made so far, by "kind/name".
 Ids = Mapping[str, str]
 _HTTPS = 443
+# The load balancer has a security group as the roles have.
+BALANCER = "balancer"
 
 
 @dataclass(frozen=True)
@@ -48,41 +50,11 @@ class Step:
 def steps(stack: Stack) -> list[Step]:
     """Every resource of the stack, each after those it needs."""
     plan = [] if stack.settings.aws.vpc_id else _network(stack)
-    plan += _groups(stack) + _access(stack) + _storage(stack) + _cluster(stack)
+    plan += _groups(stack) + _access(stack) + _storage(stack) + _names(stack) + _door(stack) + _cluster(stack)
     if stack.settings.aws.budget_email:
         aws = stack.settings.aws
         plan.insert(0, Step("budget", "cost", lambda _: {"usd": aws.budget_usd, "email": aws.budget_email}))
     return plan
-
-
-def check(stack: Stack) -> None:
-    """Refuse settings with which the stack would come up and not work, or not be safe.
-
-    Raises:
-        TerminalError: with every complaint at once.
-    """
-    settings, aws = stack.settings, stack.settings.aws
-    kafka, url = settings.kafka, containers.prefect_api_url(stack)
-    complaints = []
-    if not kafka.bootstrap_servers:
-        complaints.append("no Kafka: name yours in FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS")
-    if any((kafka.ssl_ca_location, kafka.ssl_certificate_location, kafka.ssl_key_location)):
-        complaints.append("Kafka's certificates are files of this machine: log in with SASL_SSL on ECS")
-    if not url:
-        complaints.append("no Prefect that tasks in the VPC can reach: FRAUDFLOW_AWS__PREFECT_API_URL")
-    if not aws.allow_insecure:
-        if kafka.security_protocol not in {"SSL", "SASL_SSL"}:
-            complaints.append("Kafka without encryption: FRAUDFLOW_KAFKA__SECURITY_PROTOCOL=SASL_SSL")
-        if kafka.replication_factor < 3:
-            complaints.append("topics that a broker can take with it: FRAUDFLOW_KAFKA__REPLICATION_FACTOR=3")
-        if url and urlsplit(url).scheme != "https":
-            complaints.append(f"Prefect without encryption at {url}: use https")
-        if not (aws.prefect_auth_string or aws.prefect_api_key):
-            complaints.append(
-                "whoever reaches Prefect can run code here: FRAUDFLOW_AWS__PREFECT_AUTH_STRING, or ..._API_KEY"
-            )
-    if complaints:
-        raise TerminalError("the settings do not do for ECS:\n- " + "\n- ".join(complaints))
 
 
 def image(stack: Stack, role: str) -> str:
@@ -116,7 +88,7 @@ def image(stack: Stack, role: str) -> str:
 
 def _network(stack: Stack) -> list[Step]:
     aws = stack.settings.aws
-    public, *private = subnet_cidrs(aws.vpc_cidr, 1 + aws.zones)
+    public, *private, second = subnet_cidrs(aws.vpc_cidr, 2 + aws.zones)
     names = _private(aws.zones)
     plan = [
         Step("vpc", "main", lambda _: {"cidr": aws.vpc_cidr}),
@@ -125,6 +97,9 @@ def _network(stack: Stack) -> list[Step]:
     ]
     for zone, (name, cidr) in enumerate(zip(names, private, strict=True)):
         plan.append(Step("subnet", name, lambda ids, c=cidr, z=zone: {"vpc": ids["vpc/main"], "cidr": c, "zone": z}))
+    if opened(stack):
+        # A load balancer stands in two zones at least.
+        plan.append(Step("subnet", "public-2", lambda ids: {"vpc": ids["vpc/main"], "cidr": second, "zone": 1}))
     return [
         *plan,
         Step("elastic ip", "out", lambda _: {}),
@@ -139,7 +114,7 @@ def _network(stack: Stack) -> list[Step]:
             lambda ids: {
                 "vpc": ids["vpc/main"],
                 "gateway": ids["internet gateway/main"],
-                "subnets": [ids["subnet/public"]],
+                "subnets": _public(stack, ids),
             },
         ),
         Step(
@@ -162,16 +137,18 @@ def _network(stack: Stack) -> list[Step]:
 _PURPOSES = {
     MEMBERS: "Hazelcast members: reached by members, scorers, flows and the dashboard",
     SCORERS: "Scorers: reached by nobody",
-    DASHBOARD: "Dashboard: reached from the addresses that the settings name",
+    DASHBOARD: "Dashboard: reached by the load balancer",
     WORKER: "Prefect worker: reached by nobody",
     FLOWS: "Prefect flow runs: reached by nobody",
+    BALANCER: "Load balancer: reached from the addresses that the settings name",
 }
 
 
 def _groups(stack: Stack) -> list[Step]:
+    named = (*ROLES, BALANCER) if opened(stack) else ROLES
     groups = [
         Step("security group", role, lambda ids, r=role: {"vpc": _vpc(stack, ids), "purpose": _PURPOSES[r]})
-        for role in ROLES
+        for role in named
     ]
     rules = [
         Step(
@@ -183,22 +160,30 @@ def _groups(stack: Stack) -> list[Step]:
                 "egress": _egress(stack, ids, r),
             },
         )
-        for role in ROLES
+        for role in named
     ]
     return groups + rules
 
 
 def _ingress(stack: Stack, ids: Ids, role: str) -> list[Rule]:
+    aws = stack.settings.aws
+    rules: list[Rule] = []
     if role == MEMBERS:
         port = containers.HAZELCAST_PORT
-        return [("tcp", port, ids[f"security group/{r}"]) for r in (MEMBERS, SCORERS, FLOWS, DASHBOARD)]
-    if role == DASHBOARD:
-        return [("tcp", containers.DASHBOARD_PORT, cidr) for cidr in stack.settings.aws.dashboard_cidrs]
-    return []
+        rules += [("tcp", port, ids[f"security group/{r}"]) for r in (MEMBERS, SCORERS, FLOWS, DASHBOARD)]
+    if role == BALANCER:
+        rules += [("tcp", _HTTPS, cidr) for cidr in aws.dashboard_cidrs]
+    if role == DASHBOARD and opened(stack):
+        rules.append(("tcp", containers.DASHBOARD_PORT, ids[f"security group/{BALANCER}"]))
+    if role in METERED:
+        rules += [("tcp", containers.METRICS_PORT, cidr) for cidr in aws.metrics_cidrs]
+    return rules
 
 
 def _egress(stack: Stack, ids: Ids, role: str) -> list[Rule]:
     """To the members, to AWS (HTTPS), to Kafka and to Prefect: addresses of others that nobody knows beforehand."""
+    if role == BALANCER:
+        return [("tcp", containers.DASHBOARD_PORT, ids[f"security group/{DASHBOARD}"])]
     ports = {_HTTPS}
     if role != WORKER:
         ports |= set(containers.kafka_ports(stack))
@@ -216,7 +201,7 @@ def _access(stack: Stack) -> list[Step]:
     statements: dict[str, list[Statement]] = {
         "execution": execution_statements(stack, repository, secrets),
         MEMBERS: member_statements(stack),
-        SCORERS: [],
+        SCORERS: scorer_statements(stack, stack.settings.scoring.model),
         DASHBOARD: [],
         WORKER: worker_statements(stack, containers.family(stack, FLOWS), queue_arn(stack)),
         FLOWS: flow_statements(stack, bucket_name(stack)),
@@ -236,7 +221,7 @@ def _storage(stack: Stack) -> list[Step]:
 
 def _secrets(stack: Stack) -> dict[str, Spec]:
     """The specification of each secret, by name."""
-    aws, kafka, token = stack.settings.aws, stack.settings.kafka, stack.settings.scoring.card_token_key
+    aws, kafka, settings = stack.settings.aws, stack.settings.kafka, stack.settings
     secrets: dict[str, Spec] = {}
     if kafka.sasl_password:
         login = {"username": kafka.sasl_username, "password": kafka.sasl_password.get_secret_value()}
@@ -244,18 +229,78 @@ def _secrets(stack: Stack) -> dict[str, Spec]:
     prefect = aws.prefect_api_key or aws.prefect_auth_string
     if prefect:
         secrets["prefect"] = {"value": {"login": prefect.get_secret_value()}}
-    # The default is known to everybody, so in its place one is made up that nobody knows.
-    known = token == ScoringSettings.model_fields["card_token_key"].default
-    secrets["card-token"] = {"made_up": "key"} if known else {"value": {"key": token.get_secret_value()}}
+    # The defaults are known to everybody, so in their place keys are made up that nobody knows.
+    token, link = settings.scoring.card_token_key, settings.dashboard.link_key
+    for name, key, known in (
+        ("card-token", token, ScoringSettings.model_fields["card_token_key"].default),
+        ("link", link, DashboardSettings.model_fields["link_key"].default),
+    ):
+        secrets[name] = {"made_up": "key"} if key == known else {"value": {"key": key.get_secret_value()}}
+    if opened(stack) and settings.dashboard.secrets:
+        secrets["dashboard"] = {"value": {"toml": settings.dashboard.secrets.expanduser().read_text()}}
     return secrets
+
+
+def _names(stack: Stack) -> list[Step]:
+    """The names by which others find the tasks of a service."""
+    return [
+        Step("dns namespace", "dns", lambda ids: {"vpc": _vpc(stack, ids)}),
+        *(
+            Step("dns service", role, lambda ids: {"namespace": ids["dns namespace/dns"]})
+            for role in SERVICES
+            if _found_by_name(stack, role)
+        ),
+    ]
+
+
+def _found_by_name(stack: Stack, role: str) -> bool:
+    return role == MEMBERS or (role in METERED and bool(stack.settings.aws.metrics_cidrs))
+
+
+def opened(stack: Stack) -> bool:
+    """Whether the settings let anybody come to the dashboard."""
+    return bool(stack.settings.aws.dashboard_cidrs)
+
+
+def _door(stack: Stack) -> list[Step]:
+    aws = stack.settings.aws
+    if not opened(stack):
+        return []
+    return [
+        Step(
+            "target group",
+            DASHBOARD,
+            lambda ids: {
+                "vpc": _vpc(stack, ids),
+                "port": containers.DASHBOARD_PORT,
+                "health": containers.DASHBOARD_HEALTH,
+            },
+        ),
+        Step(
+            "load balancer",
+            DASHBOARD,
+            lambda ids: {
+                "subnets": aws.subnet_ids or _public(stack, ids),
+                "group": ids[f"security group/{BALANCER}"],
+                "public": not aws.vpc_id,
+            },
+        ),
+        Step(
+            "listener",
+            DASHBOARD,
+            lambda ids: {
+                "balancer": ids[f"load balancer/{DASHBOARD}"],
+                "target_group": ids[f"target group/{DASHBOARD}"],
+                "certificate": aws.dashboard_certificate_arn,
+            },
+        ),
+    ]
 
 
 def _cluster(stack: Stack) -> list[Step]:
     aws = stack.settings.aws
     counts = {MEMBERS: aws.members, SCORERS: aws.scorers, DASHBOARD: 1, WORKER: 1}
     return [
-        Step("dns namespace", "dns", lambda ids: {"vpc": _vpc(stack, ids)}),
-        Step("dns service", MEMBERS, lambda ids: {"namespace": ids["dns namespace/dns"]}),
         Step("ecs cluster", "cluster", lambda _: {}),
         Step("event rule", "task-events", lambda _: {"cluster": cluster_arn(stack), "queue": queue_arn(stack)}),
         Step("queue", "task-events", lambda _: {"rule": stack.arn("events", f"rule/{rule_name(stack)}")}),
@@ -281,8 +326,11 @@ def _service(stack: Stack, ids: Ids, role: str, count: int) -> Spec:
         "subnets": private_subnets(stack, ids),
         "groups": [ids[f"security group/{role}"]],
     }
-    if role == MEMBERS:
-        spec["registry"] = stack.arn("servicediscovery", f"service/{ids[f'dns service/{MEMBERS}']}")
+    if _found_by_name(stack, role):
+        spec["registry"] = stack.arn("servicediscovery", f"service/{ids[f'dns service/{role}']}")
+    if role == DASHBOARD and opened(stack):
+        spec["target_group"] = ids[f"target group/{role}"]
+        spec["port"] = containers.DASHBOARD_PORT
     return spec
 
 
@@ -290,6 +338,10 @@ def private_subnets(stack: Stack, ids: Ids) -> list[str]:
     """Where tasks run."""
     aws = stack.settings.aws
     return aws.subnet_ids or [ids[f"subnet/{name}"] for name in _private(aws.zones)]
+
+
+def _public(stack: Stack, ids: Ids) -> list[str]:
+    return [ids[f"subnet/{name}"] for name in (("public", "public-2") if opened(stack) else ("public",))]
 
 
 def _private(zones: int) -> list[str]:

@@ -21,10 +21,8 @@ class LogGroup(Kind):
     def find(self, stack: Stack) -> list[Resource]:
         groups = stack.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=stack.path)
         return [
-            self._resource(
-                stack, group["logGroupName"], group["logGroupName"], self._tags(stack, group["logGroupName"])
-            )
-            for group in groups
+            self._resource(stack, name.removeprefix(stack.path), name, self._tags(stack, name))
+            for name in (group["logGroupName"] for group in groups)
         ]
 
     def _tags(self, stack: Stack, group: str) -> dict[str, str]:
@@ -236,16 +234,18 @@ class Secret(Kind):
     arn_types = ("secretsmanager:secret",)
 
     def find(self, stack: Stack) -> list[Resource]:
+        prefix = f"fraudflow/{stack.name}/"
         # With those that are being deleted: until then they hold their name.
         found = stack.pages(
             "secretsmanager",
             "list_secrets",
             "SecretList",
             IncludePlannedDeletion=True,
-            Filters=[{"Key": "name", "Values": [f"fraudflow/{stack.name}/"]}],
+            Filters=[{"Key": "name", "Values": [prefix]}],
         )
         return [
-            self._resource(stack, secret["Name"], secret["ARN"], tag_map(secret.get("Tags", []))) for secret in found
+            self._resource(stack, secret["Name"].removeprefix(prefix), secret["ARN"], tag_map(secret.get("Tags", [])))
+            for secret in found
         ]
 
     def exists(self, stack: Stack, ref: str) -> bool:

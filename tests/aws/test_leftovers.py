@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 from infra.aws import audit
 from infra.aws.kinds import KINDS, kind
 from infra.aws.stack import Stack
+from infra.errors import TerminalError
 from infra.settings import Settings
 from tests.aws.conftest import Calls, Ids, take_down
 
@@ -32,6 +33,9 @@ STEPS = {
     "secret": "secret/kafka",
     "dns namespace": "dns namespace/dns",
     "dns service": "dns service/members",
+    "target group": "target group/dashboard",
+    "load balancer": "load balancer/dashboard",
+    "listener": "listener/dashboard",
     "ecs cluster": "ecs cluster/cluster",
     "event rule": "event rule/task-events",
     "queue": "queue/task-events",
@@ -117,6 +121,20 @@ def test_what_has_our_name_but_not_our_tag_is_told_and_never_touched(aws: Calls,
     assert "not its tag" in str(finding)
     assert "not touched" in failures[0]
     assert "DeleteLogGroup" not in aws.names()
+
+
+@pytest.mark.parametrize("key", ["log group/scorers", "secret/kafka", "queue/task-events", "iam role/worker"])
+def test_what_holds_our_name_is_told_before_anything_is_made_of_it(
+    key: str, aws: Calls, ecs_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of AWS one would hear no more than that it exists already."""
+    stack = Stack.of(ecs_settings)
+    with monkeypatch.context() as somebody_else:
+        somebody_else.setattr("infra.aws.stack.STACK_TAG", "another-tool")
+        Ids(stack)[key]
+    stack.ledger.close()
+    with pytest.raises(TerminalError, match="not its tag"):
+        Ids(stack)[key]
 
 
 def test_another_stack_and_the_rest_of_the_account_stay(aws: Calls, ecs_settings: Settings) -> None:

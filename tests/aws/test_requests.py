@@ -3,22 +3,22 @@ echo all of it, so the requests are looked at and not what came of them."""
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from cfnlint.api import lint_all
 
-from infra.aws.containers import FLOWS, MEMBERS, ROLES, SCORERS, SERVICES, WORKER
+from infra.aws import containers, plan
+from infra.aws.containers import DASHBOARD, FLOWS, MEMBERS, ROLES, SCORERS, SERVICES, WORKER
 from infra.aws.stack import Stack
 from infra.aws.work_pool import base_job_template
-from tests.aws.conftest import Calls, Ids, settings_for
+from tests.aws.conftest import SECRET_WORDS, Calls, Ids, reset, settings_for
 
 pytestmark = pytest.mark.server
 
-SECRET_WORDS = ("kafka-secret-word", "prefect-secret-word")
 # Actions that IAM can tie to no resource, and why each is granted.
 ANY_RESOURCE = {
     "ecr:GetAuthorizationToken": "the login of the image registry",
@@ -30,8 +30,7 @@ ANY_RESOURCE = {
 @pytest.fixture(scope="module")
 def made(moto: str, calls: Calls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stack, Ids, Calls]:
     """A whole stack, and every request that made it."""
-    httpx.post(f"{moto}/moto-api/reset", timeout=30).raise_for_status()
-    calls.clear()
+    reset(moto, calls)
     stack = Stack.of(settings_for(tmp_path_factory.mktemp("home")))
     ids = Ids(stack).all()
     recorded = Calls()
@@ -81,20 +80,86 @@ def test_only_members_scorers_flows_and_dashboard_reach_hazelcast(made: tuple[St
     _, ids, requests = made
     group = ids[f"security group/{MEMBERS}"]
     rules = [(port, whom) for to, port, whom in _rules(requests, "AuthorizeSecurityGroupIngress") if to == group]
-    allowed = {ids[f"security group/{role}"] for role in (MEMBERS, SCORERS, FLOWS, "dashboard")}
+    allowed = {ids[f"security group/{role}"] for role in (MEMBERS, SCORERS, FLOWS, DASHBOARD)}
     assert {port for port, _ in rules} == {5701}
     assert {whom for _, whom in rules} == allowed
 
 
-def test_nobody_comes_in_from_everywhere(requests: Calls) -> None:
-    inbound = _rules(requests, "AuthorizeSecurityGroupIngress")
-    addresses = {whom for _, _, whom in inbound if not whom.startswith("sg-")}
-    assert addresses == {"10.99.0.0/16"}, "the dashboard's network, and no other"
+def test_addresses_come_in_where_the_settings_say_and_nowhere_else(made: tuple[Stack, Ids, Calls]) -> None:
+    _, ids, requests = made
+    inbound = [rule for rule in _rules(requests, "AuthorizeSecurityGroupIngress") if not rule[2].startswith("sg-")]
+    assert set(inbound) == {
+        (ids["security group/balancer"], 443, "10.99.0.0/16"),
+        *((ids[f"security group/{role}"], 9400, "10.20.240.0/20") for role in (SCORERS, DASHBOARD)),
+    }
 
 
-def test_what_goes_out_goes_to_named_ports_only(requests: Calls) -> None:
+def test_what_goes_out_goes_to_named_ports_only(made: tuple[Stack, Ids, Calls]) -> None:
+    _, ids, requests = made
     assert requests.of("RevokeSecurityGroupEgress"), "AWS lets a new group out to everywhere"
-    assert {port for _, port, _ in _rules(requests, "AuthorizeSecurityGroupEgress")} == {443, 9092, 5701}
+    outbound = _rules(requests, "AuthorizeSecurityGroupEgress")
+    balancer = ids["security group/balancer"]
+    assert {rule for rule in outbound if rule[0] == balancer} == {(balancer, 8501, ids[f"security group/{DASHBOARD}"])}
+    assert {port for group, port, _ in outbound if group != balancer} == {443, 9092, 5701}
+
+
+# The dashboard (B, where it is ECS's)
+
+
+def test_the_dashboard_is_behind_a_load_balancer_with_tls(made: tuple[Stack, Ids, Calls]) -> None:
+    _, ids, requests = made
+    group = ids[f"security group/{DASHBOARD}"]
+    rules = {rule for rule in _rules(requests, "AuthorizeSecurityGroupIngress") if rule[:2] == (group, 8501)}
+    assert rules == {(group, 8501, ids["security group/balancer"])}
+    (listener,) = requests.of("CreateListener")
+    assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
+    assert "TLS13" in listener["SslPolicy"]
+    (balancer,) = requests.of("CreateLoadBalancer")
+    assert balancer["Scheme"] == "internet-facing", "nothing else leads into a VPC that was just made"
+    assert balancer["Subnets"] == [ids["subnet/public"], ids["subnet/public-2"]]
+    services = {request["serviceName"]: request for request in requests.of("CreateService", "ecs")}
+    door = {"targetGroupArn": ids["target group/dashboard"], "containerName": DASHBOARD, "containerPort": 8501}
+    assert services[DASHBOARD]["loadBalancers"] == [door]
+    assert not any("loadBalancers" in request for name, request in services.items() if name != DASHBOARD)
+
+
+def test_the_dashboard_asks_for_a_login(definitions: dict[str, dict[str, Any]]) -> None:
+    (container,) = definitions[DASHBOARD]["containerDefinitions"]
+    given = {entry["name"]: entry["valueFrom"] for entry in container["secrets"]}
+    assert given["FRAUDFLOW_DASHBOARD_LOGIN"].endswith(":toml::")
+    assert "/link" in given["FRAUDFLOW_DASHBOARD__LINK_KEY"], "customers' links are signed by a key of their own"
+    environment = {entry["name"]: entry["value"] for entry in container["environment"]}
+    assert environment["FRAUDFLOW_DASHBOARD_URL"] == "https://fraud.example.com", "customers' links begin with it"
+
+
+def test_in_a_vpc_of_ones_own_the_dashboard_has_no_public_address(tmp_path: Path) -> None:
+    stack = Stack.of(settings_for(tmp_path, vpc_id="vpc-1", subnet_ids=["subnet-1", "subnet-2"]))
+    specs = {step.key: step for step in plan.steps(stack)}
+    spec = specs["load balancer/dashboard"].spec({"security group/balancer": "sg-1"})
+    assert spec == {"subnets": ["subnet-1", "subnet-2"], "group": "sg-1", "public": False}
+
+
+def test_a_dashboard_that_nobody_may_open_has_no_way_in(tmp_path: Path) -> None:
+    stack = Stack.of(settings_for(tmp_path, dashboard_cidrs=[], metrics_cidrs=[]))
+    steps = {step.key: step for step in plan.steps(stack)}
+    assert not [key for key in steps if "balancer" in key or "listener" in key or "public-2" in key]
+    ids = defaultdict(str, {f"security group/{role}": role for role in ROLES})
+    for role in (SCORERS, DASHBOARD, WORKER, FLOWS):
+        assert steps[f"security rules/{role}"].spec(ids)["ingress"] == []
+
+
+def test_prometheus_finds_scorers_and_dashboard_by_name(
+    made: tuple[Stack, Ids, Calls], definitions: dict[str, dict[str, Any]]
+) -> None:
+    _, ids, requests = made
+    services = {request["serviceName"]: request for request in requests.of("CreateService", "ecs")}
+    for role in (SCORERS, DASHBOARD):
+        assert services[role]["serviceRegistries"][0]["registryArn"].endswith(ids[f"dns service/{role}"])
+        (container,) = definitions[role]["containerDefinitions"]
+        assert {"containerPort": 9400, "protocol": "tcp"} in container["portMappings"]
+    environment = {e["name"]: e["value"] for e in definitions[SCORERS]["containerDefinitions"][0]["environment"]}
+    assert environment["FRAUDFLOW_SCORING__HEALTH_PORT"] == "9400"
+    assert environment["FRAUDFLOW_SCORING__HEALTH_ADDRESS"] == "0.0.0.0"  # noqa: S104
 
 
 def test_no_task_has_a_public_address(made: tuple[Stack, Ids, Calls]) -> None:
@@ -129,6 +194,8 @@ def test_secrets_come_by_reference(definitions: dict[str, dict[str, Any]], reque
         "FRAUDFLOW_KAFKA__SASL_USERNAME",
         "FRAUDFLOW_KAFKA__SASL_PASSWORD",
         "FRAUDFLOW_SCORING__CARD_TOKEN_KEY",
+        "FRAUDFLOW_DASHBOARD_LOGIN",
+        "FRAUDFLOW_DASHBOARD__LINK_KEY",
         "PREFECT_API_AUTH_STRING",
     }
 
@@ -138,7 +205,7 @@ def test_a_secret_is_sent_to_the_secrets_manager_and_nowhere_else(requests: Call
         text = json.dumps(parameters, default=str)
         if service != "secretsmanager":
             assert not any(word in text for word in SECRET_WORDS), operation
-        assert "fraudflow-demo-key" not in text, "the key that everybody knows protects nothing"
+        assert not re.search("fraudflow-demo-(link-)?key", text), "the key that everybody knows protects nothing"
 
 
 def test_no_secret_is_written_down(made: tuple[Stack, Ids, Calls]) -> None:
@@ -195,7 +262,27 @@ def test_no_right_by_wildcard(requests: Calls) -> None:
 
 def test_scorers_and_dashboard_may_do_nothing_on_aws(requests: Calls) -> None:
     roles = {request["RoleName"].rpartition("-")[2] for request in requests.of("CreateRole")}
-    assert roles - set(_policies(requests)) == {SCORERS, "dashboard"}
+    assert roles - set(_policies(requests)) == {SCORERS, DASHBOARD}
+
+
+def test_a_scorer_may_read_its_model_and_nothing_else(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    settings.scoring.model, settings.scoring.model_sha256 = "s3://a-bucket/models/fraud.onnx", "0" * 64
+    stack = Stack.of(settings)
+    (role,) = [step for step in plan.steps(stack) if step.key == f"iam role/{SCORERS}"]
+    (statement,) = role.spec({})["statements"]
+    assert (statement["Action"], statement["Resource"]) == (
+        ["s3:GetObject"],
+        ["arn:aws:s3:::a-bucket/models/fraud.onnx"],
+    )
+    environment = containers.environment(stack, SCORERS)
+    assert environment["FRAUDFLOW_SCORING__MODEL"] == settings.scoring.model
+    assert environment["FRAUDFLOW_SCORING__MODEL_SHA256"] == "0" * 64
+
+
+def test_flows_read_files_and_write_none(requests: Calls) -> None:
+    actions = {action for statement in _policies(requests)[FLOWS] for action in statement["Action"]}
+    assert actions == {"s3:ListBucket", "s3:GetObject"}
 
 
 def test_roles_are_passed_by_name_to_ecs_alone(requests: Calls) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from confluent_kafka import Producer
 from prefect.client.orchestration import get_client
+from prefect.schedules import Cron
 
 from flows.expire_ecs import expire_ecs
 from flows.provision_ecs import provision_ecs
@@ -22,8 +24,8 @@ from infra.errors import TerminalError
 from infra.kafka import client_config
 from infra.settings import Settings, get_settings
 from tasks import aws as tasks
-from tests.aws.conftest import Calls, Ids, settings_for
-from tests.conftest import environment
+from tests.aws.conftest import SECRET_WORDS, Calls, Ids, settings_for
+from tests.conftest import environment, reporting_to
 
 pytestmark = pytest.mark.server
 
@@ -49,6 +51,7 @@ def _whats_there(stack: Stack) -> dict[str, int]:
             services=ecs.list_services(cluster=cluster["clusterArn"])["serviceArns"] or ["none"],
         )["services"]
     ]
+    balancers = stack.api("elbv2").describe_load_balancers()["LoadBalancers"]
     namespaces = stack.api("servicediscovery").list_namespaces()["Namespaces"]
     return {
         "vpc": len(vpcs),
@@ -67,6 +70,12 @@ def _whats_there(stack: Stack) -> dict[str, int]:
         "log group": len(stack.api("logs").describe_log_groups()["logGroups"]),
         "bucket": len(stack.api("s3").list_buckets()["Buckets"]),
         "image repository": len(stack.api("ecr").describe_repositories()["repositories"]),
+        "target group": len(stack.api("elbv2").describe_target_groups()["TargetGroups"]),
+        "load balancer": len(balancers),
+        "listener": sum(
+            len(stack.api("elbv2").describe_listeners(LoadBalancerArn=b["LoadBalancerArn"])["Listeners"])
+            for b in balancers
+        ),
         "secret": len(stack.api("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"]),
         "dns namespace": len(namespaces),
         "dns service": len(stack.api("servicediscovery").list_services()["Services"]),
@@ -99,7 +108,15 @@ def _pools() -> set[str]:
         return {pool.name for pool in client.read_work_pools()}
 
 
-@pytest.mark.usefixtures("prefect_home")
+@pytest.fixture
+def prefect_with_expiry(prefect: str) -> Iterator[None]:
+    """A real Prefect server with the one deployment that provisioning needs there, and no worker."""
+    with reporting_to(prefect):
+        expire_ecs.to_deployment("ecs", schedule=Cron("*/30 * * * *", active=False)).apply()
+        yield
+
+
+@pytest.mark.usefixtures("prefect_with_expiry")
 def test_up_again_scaled_and_down(aws: Calls, ecs_settings: Settings) -> None:
     stack = Stack.of(ecs_settings)
     assert set(_whats_there(stack).values()) == {0}
@@ -208,11 +225,35 @@ def test_by_the_command_line_and_the_deployments(aws: Calls, prefect_home: Path)
     assert "NAT gateway" in dry.stdout
     assert "USD per million transactions" in dry.stdout
     assert set(_whats_there(stack).values()) == {0}
-    done = fraudflow("provision", "--target", "ecs", "--yes", "--no-topics")
+    up = ("provision", "--target", "ecs", "--yes", "--no-topics")
+
+    theirs = f"{stack.path}scorers"
+    stack.api("logs").create_log_group(logGroupName=theirs)
+    stopped = fraudflow(*up)
+    assert stopped.returncode == 1
+    for part in (theirs, "not touched", "run provision/ecs again", "teardown/ecs"):
+        assert part in stopped.stderr
+    half = _whats_there(stack)
+    assert half["vpc"] == 1
+    assert half["ecs cluster"] == 0
+
+    stack.api("logs").delete_log_group(logGroupName=theirs)
+    done = fraudflow(*up)
     assert done.returncode == 0, done.stderr
     assert "USD an hour" in done.stderr
-    assert not any(word in done.stderr + done.stdout for word in ("kafka-secret-word", "prefect-secret-word"))
+    assert "DNS: `fraud.example.com` CNAME `" in done.stderr, "what is left to do for people to reach the dashboard"
+    assert not any(word in done.stderr + done.stdout for word in SECRET_WORDS)
     assert _whats_there(stack) == _planned(stack)
+
+    scaled = fraudflow("scale", "4")
+    assert scaled.returncode == 0, scaled.stderr
+    assert _tasks_of(stack, "scorers") == 4
+
+    again = fraudflow(*up)
+    assert again.returncode == 0, again.stderr
+    assert "created" not in again.stderr
+    assert _whats_there(stack) == _planned(stack)
+    assert _tasks_of(stack, "scorers") == 4
     gone = fraudflow("teardown", "--target", "ecs")
     assert gone.returncode == 0, gone.stderr
     assert "nothing is left on AWS" in gone.stdout

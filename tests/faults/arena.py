@@ -187,6 +187,7 @@ class Case:
         self._log = self.arena.folder / f"{self.report.case}-{own}.log"
         self._started: list[subprocess.Popen] = []
         self._feeders: list[threading.Thread] = []
+        self._refused: list[FraudflowError] = []
         self._fed = 0
         self._stop = threading.Event()
         self._watcher = OffsetWatch(self.settings)  # before anything is answered: it sees what comes after it
@@ -206,6 +207,9 @@ class Case:
                     seed(self.settings.kafka, source, name, rate=rate)
                 except TransientError:
                     time.sleep(0.5)
+                except FraudflowError as error:
+                    self._refused.append(error)
+                    return
                 else:
                     return
 
@@ -314,11 +318,14 @@ class Case:
         for feeder in self._feeders:
             feeder.join(max(0.1, deadline - time.monotonic()))
             assert not feeder.is_alive(), "the transactions were not sent in time"
+        assert not self._refused, f"the transactions could not be sent: {self._refused}"
         group = GroupReader(
             self.settings.kafka, self.settings.scoring.group_id, self.settings.kafka.topics.transactions
         )
         try:
             until(lambda: _drained(group), max(1, deadline - time.monotonic()), "all input scored")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self._answered:,} answered, {_lag(group)}") from error
         finally:
             group.close()
 
@@ -391,6 +398,13 @@ def _drained(group: GroupReader) -> bool:
         return group.drained()
     except FraudflowError:  # the broker is away, or its answer went down with it
         return False
+
+
+def _lag(group: GroupReader) -> str:
+    try:
+        return f"lag {group.lag():,}"
+    except FraudflowError as error:
+        return f"no lag: {error}"
 
 
 def services() -> set[str]:

@@ -53,14 +53,14 @@ def test_a_killed_scorer_loses_and_doubles_nothing(settings, client: HazelcastCl
     made, directory = population
     FeatureStore(client).load(read_feature_files(directory))
     seed(settings.kafka, simulated(made, SENT), "kill")
-    # Small batches, so that there are many moments in which to die.
-    first = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="1000")
-    for kills in range(1, 4):
-        until(lambda at=kills: committed(settings) > at * 5_000, what="progress")
+    # A commit for every hundred transactions: many moments in which to die, and far from the end when it does.
+    first = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="100")
+    for kills in range(1, 3):
+        until(lambda at=kills: committed(settings) > at * 2_000, what="progress")
         first.send_signal(signal.SIGKILL)
         first.wait()
         assert committed(settings) < SENT
-        first = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="1000")
+        first = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="100" if kills < 2 else "10000")
     drain(settings)
     sources = [
         (p["source_partition"], p["source_offset"]) for p in values(settings.kafka, settings.kafka.topics.predictions)

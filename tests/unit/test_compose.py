@@ -8,11 +8,16 @@ import prefect
 import pytest
 import yaml
 
+from infra.aws.containers import DASHBOARD, HEARTBEAT_FILE, SCORERS, command
+from infra.aws.stack import Stack
 from infra.local import jars, kafka_server
+from infra.settings import Settings
 from tests.conftest import PROJECT
 
 COMPOSE = (PROJECT / "compose.yaml").read_text()
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+ALL: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+SERVICES = {name: service for name, service in ALL.items() if "build" not in service}
+OURS = {name: service for name, service in ALL.items() if "build" in service}
 
 
 def locked(server: str, artifact: str) -> str:
@@ -35,6 +40,28 @@ def test_each_service_is_published_on_127_0_0_1_and_looked_after(name: str) -> N
     assert service["healthcheck"]["test"][0] == "CMD"
     assert "no-new-privileges:true" in service["security_opt"]
     assert "network_mode" not in service
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_ours_runs_from_the_image_and_locked_down_as_on_ecs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = OURS[name]
+    assert service["build"] == {"context": ".", "target": "app"}
+    assert service["profiles"] == ["app"], "only who asks for it: `fraudflow up` has scorers and a dashboard too"
+    assert (service["read_only"], service["tmpfs"], service["cap_drop"]) == (True, ["/tmp"], ["ALL"])  # noqa: S108
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert "user" not in service, "the image's own, which is nobody"
+    for variable, value in service["environment"].items():
+        monkeypatch.setenv(variable, value)
+        assert f"#   {variable}={value}\n" in COMPOSE, "as its head says"
+    assert Settings().hazelcast.members == ["127.0.0.1:5701"]
+
+
+def test_ours_are_started_as_ecs_starts_them() -> None:
+    """But for what is measured there: the commands and the checks of health."""
+    stack = Stack.of(Settings())
+    for service, role in (("scorer", SCORERS), ("dashboard", DASHBOARD)):
+        assert OURS[service]["command"] == command(stack, role, "")
+    assert OURS["scorer"]["healthcheck"]["test"] == ["CMD", "python", "-m", "scoring.heartbeat", HEARTBEAT_FILE]
 
 
 def test_hazelcast_has_the_local_configuration_with_every_value_given() -> None:
@@ -67,7 +94,7 @@ def test_its_head_says_how_to_use_it() -> None:
 
 
 def test_its_files_exist() -> None:
-    for service in SERVICES.values():
+    for service in ALL.values():
         for volume in service.get("volumes", []):
             if volume.startswith("."):
                 assert (PROJECT / Path(volume.split(":")[0])).is_file()

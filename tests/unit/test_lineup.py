@@ -72,6 +72,8 @@ def test_an_alert_says_why(features, package):
     first = answers[3]["reasons"][0]
     assert (first["input"], first["value"], first["text"]) == ("amt", 900.0, "an amount of 900.00")
     assert first["contribution"] > 0
+    _, answers = scored(Lineup(unpack_model(package)), features, [good(amt=900.0)], explain_alerts=False)
+    assert "reasons" not in answers[0]
 
 
 def test_the_threshold_is_the_manifests_unless_a_setting_names_one(features, package):

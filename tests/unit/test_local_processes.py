@@ -28,6 +28,7 @@ DEAF = [
 
 def test_a_process_is_known_by_its_pid_and_the_moment_of_its_creation(tmp_path: Path) -> None:
     started = processes.spawn("sleeper", SLEEPER, home=tmp_path)
+    until(lambda: "up" in processes.tail(Path(started.log)), what="the process at work: before, it has no environment")
     found = processes.find(started, tmp_path)
     assert found is not None
     assert found.pid == started.pid

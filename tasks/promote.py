@@ -1,0 +1,81 @@
+"""The steps that bring a model from the registry to the scorers."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from infra.errors import TerminalError
+from infra.model_store import ModelStore
+from infra.settings import get_settings
+from scoring.model import unpack_model
+from tasks.retry import transient_only
+from tasks.train import HistoryOf
+from training.dataset import Dataset
+from training.rollout import champion_of, make_champion
+from training.split import newest_part
+
+
+@task(cache_policy=NO_CACHE)
+def history_of(named: str | None) -> HistoryOf:
+    """Where the history came from that a version of the registry was trained on."""
+    from training.registry import Registry
+
+    registry = Registry(get_settings())
+    return HistoryOf(**json.loads(registry.version(named).tags["history"]))
+
+
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def compare_with_champion(named: str | None, history: str, as_of: datetime | None) -> dict[str, Any]:
+    """Judge a version and the champion on the newest labelled transactions that the version has not learnt from.
+
+    Returns:
+        `number` in the registry, `version`, `champion`, `refusal` (None, if it is not worse), `table` and `rows`.
+    """
+    from training import report
+    from training.comparison import compare
+    from training.registry import Registry
+
+    settings = get_settings()
+    registry = Registry(settings)
+    data = Dataset.load(Path(history))
+    version = registry.version(named)
+    new = unpack_model(registry.package(version))
+    old = unpack_model(champion_of(ModelStore(settings.kafka), settings))
+    if new.manifest.version == old.manifest.version:
+        raise TerminalError(f"{new.manifest.version} is the champion already")
+    learnt = new.manifest.trained_on
+    until = datetime.fromisoformat(f"{learnt.last}+00:00").timestamp() if learnt else 0
+    part = newest_part(data, settings.training, round(until), as_of)
+    judged = compare(data, part, new, old, settings)
+    titles = {
+        f"challenger {new.manifest.version}": judged.challenger,
+        f"champion {old.manifest.version}": judged.champion,
+    }
+    get_run_logger().info("on %s rows: %s", f"{len(part.rows):,}", judged.refusal or "the challenger is not worse")
+    return {
+        "number": version.version,
+        "version": new.manifest.version,
+        "champion": old.manifest.version,
+        "refusal": judged.refusal,
+        "table": report.table(titles),
+        "rows": len(part.rows),
+    }
+
+
+@task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def crown(number: str, why: str) -> dict[str, Any]:
+    """Make a version the champion: for the scorers first, then in the registry, which only remembers it."""
+    from training.registry import CHAMPION, Registry
+
+    settings = get_settings()
+    registry = Registry(settings)
+    version = registry.version(number)
+    package = registry.package(version)
+    roles = make_champion(ModelStore(settings.kafka), settings, package, why)
+    registry.set_alias(CHAMPION, version)
+    get_run_logger().info("%s scores from now on (generation %d)", package.version, roles.generation)
+    return {"version": version.version, "model_version": package.version, "generation": roles.generation}

@@ -1,0 +1,60 @@
+"""Topics on a real Kafka: made as the settings say, left alone when they exist, and told where they differ."""
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+from infra.kafka import client_config, delete_topics, ensure_topics, topic_differences, topic_names
+from infra.settings import KafkaSettings, Settings, Topics
+
+pytestmark = pytest.mark.server
+
+
+def _config(kafka: KafkaSettings, topic: str) -> dict[str, str]:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    admin = AdminClient(client_config(kafka))
+    (future,) = admin.describe_configs([resource]).values()
+    return {name: entry.value for name, entry in future.result(30).items()}
+
+
+@pytest.fixture
+def kafka(settings: Settings) -> Iterator[KafkaSettings]:
+    """Settings for topics that are not there yet."""
+    names = {field: f"{name}-new" for field, name in settings.kafka.topics.model_dump().items()}
+    wanted = {"topics": Topics(**names), "partitions": 3, "retention_hours": 48}
+    fresh = settings.kafka.model_copy(update=wanted)
+    yield fresh
+    delete_topics(fresh, topic_names(fresh))
+
+
+def test_topics_are_made_as_the_settings_say_and_then_left_alone(kafka: KafkaSettings) -> None:
+    made = ensure_topics(kafka)
+    assert set(made) == set(topic_names(kafka))
+    assert made.pop(kafka.topics.models) == 1, "the records of the models are one story"
+    assert set(made.values()) == {3}
+    assert topic_differences(kafka) == []
+    config = _config(kafka, kafka.topics.predictions)
+    assert (config["retention.ms"], config["message.timestamp.type"]) == (str(48 * 3_600_000), "LogAppendTime")
+    assert _config(kafka, kafka.topics.labels)["retention.ms"] == "-1", "verdicts are kept"
+
+    other = kafka.model_copy(update={"partitions": 5, "retention_hours": 24})
+    assert ensure_topics(other).items() >= made.items(), "what exists is not changed behind anybody's back"
+    assert _config(kafka, kafka.topics.predictions) == config
+
+
+def test_where_topics_are_not_as_the_settings_say_is_told(settings: Settings) -> None:
+    other = settings.kafka.model_copy(update={"partitions": 6, "replication_factor": 3, "retention_hours": 24})
+    differences = topic_differences(other)
+    name = other.topics.transactions
+    assert {str(one) for one in differences if one.topic == name} == {
+        f"topic {name} has partitions 4, and the settings say 6",
+        f"topic {name} has replication factor 1, and the settings say 3",
+        f"topic {name} has retention.ms 604800000, and the settings say 86400000",
+        f"topic {name} has min.insync.replicas 1, and the settings say 2",
+    }
+    assert {one.topic for one in differences} == set(topic_names(other))
+    assert f"topic {other.topics.models} has partitions 1, and the settings say 6" not in map(str, differences)
+    assert {one.what for one in differences if one.risks_loss} == {"replication factor", "min.insync.replicas"}
+    fewer = settings.kafka.model_copy(update={"partitions": 2})
+    assert topic_differences(fewer) == [], "more than was asked for does no harm"

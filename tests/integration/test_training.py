@@ -1,0 +1,120 @@
+"""A log scored live and the same log as training computes it: the same inputs and answers, bit for bit."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from infra.errors import TerminalError
+from infra.feature_store import FeatureStore
+from infra.kafka import client_config
+from infra.model_store import Bounds, ModelStore
+from infra.seeding import seed
+from infra.settings import Settings
+from scoring.feature_files import read_feature_files
+from scoring.features import MODEL_INPUTS, Features
+from scoring.history import ONLINE_INPUTS
+from scoring.model import PROJECT_MODEL, unpack_model
+from simulator.population import read_population
+from tests.integration.scored import drain, produce, simulated
+from tests.kafka_log import values
+from tests.models import saved, trained
+from training import dataset
+from training.labels import UNKNOWN, read_labels
+from training.rollout import champion_of, make_champion, stop_trial, try_beside
+from training.sources import pieces_of, pieces_of_topic
+from training.split import split_by_time
+
+pytestmark = pytest.mark.server
+
+COUNT = 12_000
+INPUTS = (*MODEL_INPUTS, *ONLINE_INPUTS)
+
+
+def test_a_log_is_the_same_live_and_in_training(settings: Settings, client, spawn, population: tuple, tmp_path: Path):
+    made, directory = population
+    tables = read_feature_files(directory)
+    FeatureStore(client).load(tables)
+    package = trained(INPUTS)
+    seed(settings.kafka, simulated(made, COUNT), "live")
+    produce(settings, [b"poison"] * 7)
+    spawn("0", FRAUDFLOW_SCORING__MODEL=str(saved(package, tmp_path)), FRAUDFLOW_SCORING__MAX_BATCH="777")
+    drain(settings)
+
+    features = Features.from_tables(tables)
+    built = dataset.build(pieces_of_topic(settings.kafka), features, {}, tmp_path / "topic", {"source": "topic"})
+    file = simulated(read_population(directory), COUNT)
+    unsent = dataset.build(pieces_of(file, settings.kafka), features, {}, tmp_path / "file", {"source": "file"})
+    assert built.meta["dead_letters"] == {"malformed": 7}
+
+    live = values(settings.kafka, settings.kafka.topics.predictions)
+    inputs = built.matrix(np.arange(COUNT), ONLINE_INPUTS)
+    probability = unpack_model(package).predict(built.matrix(np.arange(COUNT), INPUTS))[0]
+    assert len(live) == COUNT
+    for partition in range(settings.kafka.partitions):
+        answers = [p for p in live if p["source_partition"] == partition]
+        rows = np.flatnonzero(built.partition == partition)
+        seen = np.array([[p[name] for name in ONLINE_INPUTS] for p in answers], np.float32)
+        assert len(rows) == len(answers) > 0
+        assert seen.tobytes() == inputs[rows].tobytes()
+        assert np.array([p["fraud_probability"] for p in answers], np.float32).tobytes() == probability[rows].tobytes()
+        # What has not been sent yet is partitioned as the producer does it, and so is the same too.
+        before = np.flatnonzero(unsent.partition == partition)
+        assert unsent.inputs[before].tobytes() == built.inputs[rows].tobytes()
+
+
+def test_verdicts_of_the_topic_are_learnt_from_when_they_had_come(
+    settings: Settings, population: tuple, tmp_path: Path
+):
+    made, directory = population
+    seed(settings.kafka, simulated(made, COUNT), "labels")
+    log = values(settings.kafka, settings.kafka.topics.transactions)
+    honest = [row["trans_num"] for row in log if not row["is_fraud"]][:3]
+    now = "2030-01-01T00:00:00+00:00"
+    say(settings, honest[0], "fraud", now)
+    say(settings, honest[1], "asked", now)
+    say(settings, honest[2], "fraud", now)
+    say(settings, honest[2], "genuine", now)
+    producer = Producer(client_config(settings.kafka))
+    producer.produce(settings.kafka.topics.labels, b"no label", "x")
+    assert producer.flush(30) == 0
+    labels = read_labels(settings.kafka)
+    assert {number: said.fraud for number, said in labels.items()} == {honest[0]: True, honest[2]: False}
+
+    features = Features.from_tables(read_feature_files(directory))
+    built = dataset.build(pieces_of_topic(settings.kafka), features, labels, tmp_path / "h", {"source": "topic"})
+    assert (built.said != UNKNOWN).sum() == 2
+    split = split_by_time(built, settings.training)
+    # By the log's clock the verdicts came years after the training moment.
+    assert (split.fit.label == built.own[split.fit.rows]).all()
+
+
+def say(settings: Settings, number: str, verdict: str, at: str) -> None:
+    producer = Producer(client_config(settings.kafka))
+    label = {"transaction_number": number, "verdict": verdict, "source": "analyst", "by": "a", "at": at}
+    producer.produce(settings.kafka.topics.labels, json.dumps(label), number)
+    assert producer.flush(30) == 0
+
+
+def test_a_model_is_tried_beside_the_champion_and_taken_out_again(settings: Settings):
+    settings.scoring.model = PROJECT_MODEL.with_name("static.onnx")
+    store, one, other = ModelStore(settings.kafka), trained(seed=1), trained(seed=2)
+    first = champion_of(store, settings).version
+    with pytest.raises(TerminalError, match="no model is being tried"):
+        stop_trial(store, "")
+
+    # The model that scorers begin with, which is in no role yet, becomes the champion by that.
+    shadow = try_beside(store, settings, one, None, Bounds(), "to look at it")
+    assert (shadow.champion, shadow.challenger, shadow.mode) == (first, one.version, "shadow")
+    canary = try_beside(store, settings, other, 0.1, Bounds(after=5), "on some cards")
+    assert (canary.champion, canary.challenger, canary.canary_share) == (first, other.version, 0.1)
+    assert canary.bounds.after == 5
+    alone = stop_trial(store, "enough")
+    assert (alone.champion, alone.challenger, alone.mode, alone.canary_share) == (first, None, None, 0)
+
+    assert make_champion(store, settings, one, "better").champion == one.version
+    assert champion_of(store, settings).model == one.model
+    # A step that is tried again because what comes after it failed.
+    assert make_champion(store, settings, one, "again").why == "better"

@@ -1,0 +1,234 @@
+"""From history to a model: cut by time, judged by cost, converted so that it answers the same."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightgbm as lgb
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from infra.errors import TerminalError
+from infra.partitioner import Partitioner, murmur2
+from infra.settings import KafkaSettings, Settings, TrainingSettings
+from scoring.feature_files import read_feature_files
+from scoring.features import Features
+from scoring.history import ONLINE_INPUTS
+from scoring.manifest import read_manifest
+from scoring.model import PROJECT_MODEL, load_model
+from simulator.population import simulate_population, write_population
+from training import dataset, learn
+from training.comparison import judge_served
+from training.convert import for_float32, next_below, to_onnx
+from training.dataset import Dataset
+from training.input_sets import INPUT_SETS
+from training.labels import DAY, UNKNOWN, Said, known_labels
+from training.metrics import cheapest_threshold, evaluate, money
+from training.package import pack
+from training.parity import prove
+from training.sources import pieces_of, simulated
+from training.split import newest_part, split_by_time
+
+SETTINGS = TrainingSettings(search_seconds=0, threads=1)
+KAFKA = KafkaSettings()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("world")
+    write_population(simulate_population(1_000, 100, 1), directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def features(world: Path) -> Features:
+    return Features.from_tables(read_feature_files(world))
+
+
+@pytest.fixture(scope="module")
+def history(world: Path, features: Features, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("history") / "built"
+    dataset.build(pieces_of(simulated(world, 40_000, 7, 60), KAFKA), features, {}, directory, {"source": "simulated"})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def work(history: Path, tmp_path_factory: pytest.TempPathFactory) -> learn.Work:
+    return learn.Work(history, tmp_path_factory.mktemp("run"), SETTINGS)
+
+
+def test_cards_are_in_the_partitions_that_kafka_chooses():
+    # Of Kafka's own test of its clients (UtilsTest.testMurmur2), as unsigned numbers.
+    known = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536, b"abc": 479470107}
+    assert {key: murmur2(key) for key in known} == {key: value % 2**32 for key, value in known.items()}
+    assert Partitioner(4)([b"abc", b"21", b"abc"]) == [479470107 % 4, (-973932308 & 0x7FFFFFFF) % 4, 479470107 % 4]
+
+
+def test_a_history_does_not_depend_on_how_it_is_cut(
+    world: Path, features: Features, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dataset, "PIECE_ROWS", 777)
+    again = dataset.build(
+        pieces_of(simulated(world, 40_000, 7, 60), KAFKA), features, {}, tmp_path / "again", {"source": ""}
+    )
+    first = Dataset.load(history)
+    assert len(again) == 40_000
+    assert again.inputs.tobytes() == first.inputs.tobytes()
+    assert (again.own == first.own).all()
+
+
+@dataclass
+class Rows:
+    """A tiny history: `days` from the first transaction, and what is known."""
+
+    time: np.ndarray
+    own: np.ndarray
+    said: np.ndarray
+    said_at: np.ndarray
+
+
+def test_labels_are_known_when_they_have_come():
+    at = np.array([0, 1, 2, 3, 9]) * DAY
+    rows = Rows(
+        time=at,
+        own=np.array([1, UNKNOWN, 0, 1, 1]),
+        said=np.array([UNKNOWN, UNKNOWN, 1, 0, 1]),
+        said_at=np.array([0, 0, 4 * DAY, 8 * DAY, 9 * DAY]),
+    )
+    # At day 7: own labels of day 0 (7 days late), the verdict of day 4, not yet those of days 8 and 9.
+    assert known_labels(rows, 7 * DAY, SETTINGS).tolist() == [1, UNKNOWN, 1, UNKNOWN, UNKNOWN]
+    # At day 8: nobody spoke about the transaction of day 1; a verdict goes before the row's own label.
+    assert known_labels(rows, 8 * DAY, SETTINGS).tolist() == [1, 0, 1, 0, UNKNOWN]
+    careful = SETTINGS.model_copy(update={"undisputed_is_genuine": False})
+    assert known_labels(rows, 8 * DAY, careful).tolist() == [1, UNKNOWN, 1, 0, UNKNOWN]
+
+
+def test_the_past_is_learnt_from_and_the_future_judged_on(history: Path):
+    data = Dataset.load(history)
+    split = split_by_time(data, SETTINGS)
+    newest = data.time.max()
+    fit, validation, holdout = (data.time[part.rows] for part in (split.fit, split.validation, split.holdout))
+    assert data.time.min() + 7 * DAY <= fit.min()
+    assert fit.max() <= validation.min()
+    assert validation.max() <= split.moment - 7 * DAY
+    assert split.moment <= holdout.min()
+    assert holdout.max() <= newest - 7 * DAY
+    assert (data.own[split.holdout.rows] == split.holdout.label).all()
+    later = newest_part(data, SETTINGS, int(validation.max()))
+    assert data.time[later.rows].min() > validation.max()
+
+
+def test_a_history_that_is_too_short_is_refused_with_what_to_do(history: Path):
+    with pytest.raises(TerminalError, match="FRAUDFLOW_TRAINING__"):
+        split_by_time(Dataset.load(history), SETTINGS.model_copy(update={"holdout_days": 45}))
+
+
+def test_a_verdict_is_as_late_as_it_came_after_the_transaction(features: Features, world: Path, tmp_path: Path):
+    (piece,) = pieces_of(simulated(world, 100, 7, 60), KAFKA)
+    arrived = [1e9] * 100
+    number = dataset.decode_batch(piece.values[:1])[0][0].trans_num
+    labels = {number: Said(True, 1e9 + 3 * DAY)}
+    built = dataset.build([piece._replace(arrived=arrived)], features, labels, tmp_path / "h", {"source": ""})
+    assert built.said.tolist() == [1] + [UNKNOWN] * 99
+    assert built.said_at[0] == built.time[0] + 3 * DAY
+
+
+def test_the_threshold_is_the_one_that_costs_least():
+    rng = np.random.default_rng(0)
+    probability = np.round(rng.random(400), 2).astype(np.float32)
+    label = (rng.random(400) < probability * 0.2).astype(np.int8)
+    amount = rng.lognormal(3, 1, 400)
+    chosen = money(probability, label, amount, cheapest_threshold(probability, label, amount, SETTINGS), SETTINGS)
+    others = [money(probability, label, amount, at, SETTINGS).cost for at in np.arange(0.005, 0.99, 0.01)]
+    assert chosen.cost == pytest.approx(min(others))
+    assert chosen.saved == pytest.approx(chosen.loss_without - chosen.cost)
+
+
+def test_cards_are_counted_by_day():
+    # Two days of three cards; k is more than there are, so each day's share is of three.
+    found = evaluate(
+        np.array([0.9, 0.1, 0.2, 0.3, 0.8, 0.1, 0.2], np.float32),
+        np.array([1, 0, 0, 1, 0, 0, 1], np.int8),
+        time=np.array([0, 1, 2, 3, DAY, DAY + 1, DAY + 2]),
+        card=np.array([0, 1, 2, 0, 0, 1, 2], np.int32),
+        amount=np.ones(7),
+        threshold=0.5,
+        settings=SETTINGS,
+    )
+    assert found.card_precision == found.card_precision_at_best == pytest.approx((1 / 3 + 1 / 3) / 2)
+    assert (found.precision, found.recall) == (0.5, pytest.approx(1 / 3))
+
+
+@pytest.fixture(scope="module")
+def booster() -> lgb.Booster:
+    """Splits between values that float32 cannot tell from their neighbours; on zeros; on inputs never missing."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(0, 1, (3_000, 3)).astype(np.float32)
+    inputs[::7, 1] = np.nan
+    inputs[::3, 2] = 0
+    label = (inputs[:, 0] + np.nan_to_num(inputs[:, 1]) + (inputs[:, 2] == 0) + rng.normal(0, 1, 3_000) > 1).astype(int)
+    return lgb.train({"objective": "binary", "verbose": -1, "num_threads": 1}, lgb.Dataset(inputs, label), 60)
+
+
+def predictor(onnx: bytes):
+    session = ort.InferenceSession(onnx)
+    return lambda rows: session.run(["probabilities"], {"input": rows})[0][:, 1]
+
+
+def test_the_onnx_model_takes_the_boosters_way_on_and_beside_every_threshold(booster: lgb.Booster):
+    rows = np.random.default_rng(1).normal(0, 1, (5_000, 3)).astype(np.float32)
+    exact = for_float32(booster)
+    proof = prove(exact, predictor(to_onnx(exact)), rows)
+    assert proof.rows >= 100_000
+    assert proof.largest_difference < 1e-6
+    # It is still the same booster, missing values included.
+    rows[::5, 0] = rows[::3, 1] = np.nan
+    assert (np.asarray(exact.predict(rows)) == np.asarray(booster.predict(rows))).all()
+
+
+def test_a_conversion_that_differs_is_refused(booster: lgb.Booster):
+    rows = np.random.default_rng(1).normal(0, 1, (5_000, 3)).astype(np.float32)
+    with pytest.raises(TerminalError, match="is refused"):
+        prove(booster, predictor(to_onnx(booster)), rows)  # thresholds rounded to nearest
+
+
+@pytest.mark.parametrize("value", [0.1, -0.1, 1 / 3, 1e30, -1e-30, 2.5, 16_777_217.0])
+def test_a_threshold_moves_down_to_a_float32(value: float):
+    below = next_below(np.float64(value))
+    assert np.float64(below) <= value < np.float64(np.nextafter(below, np.float32(np.inf)))
+
+
+def test_a_model_is_fitted_judged_and_packed_with_its_manifest(work: learn.Work):
+    learn.fit_model(work, "online")
+    learn.fit_model(work, "static")
+    made = pack(work, "online", "test")
+    static, floor = learn.judge_model(work, "static"), learn.judge_floor(work, "online")
+    assert made.metrics.average_precision > static.average_precision
+    assert made.metrics.average_precision > floor.average_precision
+    assert made.metrics.money.saved > 0
+    # The probabilities mean something: about as many frauds came as were expected.
+    assert made.metrics.expected_fraud == pytest.approx(made.metrics.fraud, rel=0.5)
+    manifest = read_manifest(made.path)
+    assert manifest == made.manifest
+    assert manifest.names == INPUT_SETS["online"]
+    assert len(set(ONLINE_INPUTS) & set(manifest.names)) == len(ONLINE_INPUTS) - 1
+    assert manifest.parity.rows >= 100_000
+    assert manifest.trained_on.last < "2025-02-08"
+    assert manifest.metrics["average_precision"] == made.metrics.average_precision
+    assert {"score", "amt"} <= manifest.reference.keys()
+    assert load_model(made.path).version == manifest.version
+
+
+def test_the_projects_model_is_proved_small_and_better_than_one_without_a_past(history: Path):
+    data = Dataset.load(history)
+    split = split_by_time(data, SETTINGS)
+    model, static = load_model(PROJECT_MODEL), load_model(PROJECT_MODEL.with_name("static.onnx"))
+    ours, theirs = (judge_served(data, split.holdout, one, Settings()) for one in (model, static))
+    assert ours.average_precision > theirs.average_precision
+    assert ours.money.saved > theirs.money.saved
+    manifest = model.manifest
+    assert manifest.parity.rows >= 100_000
+    assert manifest.parity.largest_difference <= 1e-5
+    assert manifest.uses_history
+    assert manifest.threshold == manifest.metrics["threshold"]
+    assert sum(file.stat().st_size for file in PROJECT_MODEL.parent.glob("fraud.onnx*")) < 1_000_000

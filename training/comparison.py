@@ -1,0 +1,42 @@
+"""A challenger and the champion, judged on the same rows."""
+
+from dataclasses import dataclass
+
+from infra.settings import Settings
+from scoring.model import Model
+from training.dataset import Dataset
+from training.metrics import Metrics, judge
+from training.served import predict_part
+from training.split import Part
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A challenger and the champion on the same rows."""
+
+    challenger: Metrics
+    champion: Metrics
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the challenger is worse; None if it is not."""
+        new, old = self.challenger, self.champion
+        if new.average_precision < old.average_precision:
+            return f"its average precision is {new.average_precision:.4f}, the champion's {old.average_precision:.4f}"
+        if new.money.saved < old.money.saved:
+            return f"at its threshold it saves {new.money.saved:,.0f}, the champion {old.money.saved:,.0f}"
+        return None
+
+
+def compare(dataset: Dataset, part: Part, challenger: Model, champion: Model, settings: Settings) -> Comparison:
+    """Judge both on the rows of a part, each at its own threshold."""
+    return Comparison(
+        judge_served(dataset, part, challenger, settings), judge_served(dataset, part, champion, settings)
+    )
+
+
+def judge_served(dataset: Dataset, part: Part, model: Model, settings: Settings) -> Metrics:
+    """How good a model is as scorers serve it."""
+    threshold = model.manifest.threshold
+    at = settings.scoring.alert_threshold if threshold is None else threshold
+    return judge(dataset, part, predict_part(model, dataset, part), at, settings.training)

@@ -1,0 +1,224 @@
+"""Labelled history as columns on disk: the model's inputs, computed by the scorer's own code, and what became of them.
+
+A row's inputs are those that the scorer would give the model: the same bytes are decoded, the same `Features` and, for
+each partition, the same `History` see them in the same order. Columns are written as they come and read as memory
+maps, so that memory does not grow with the history.
+"""
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.errors import TerminalError
+from scoring.decode import decode_batch
+from scoring.features import MODEL_INPUTS, Batch, Features
+from scoring.history import ONLINE_INPUTS, History
+from training.labels import UNKNOWN, Said
+
+# Rows that are computed at once. The answers do not depend on it; this many keep the arrays in the cache.
+PIECE_ROWS = 10_000
+_COLUMNS: dict[str, Any] = {
+    "time": np.dtype("<i8"),  # seconds since 1970 of the transaction's own date
+    "amount": np.dtype("<f8"),
+    "card": np.dtype("<i4"),  # row of the customers
+    "partition": np.dtype("<i4"),
+    "own": np.dtype("i1"),  # the row's own is_fraud, -1 where it has none
+    "said": np.dtype("i1"),  # the verdict in `Labels`, -1 where there is none
+    "said_at": np.dtype("<i8"),  # when it was there, on the clock of `time`
+}
+INPUT_NAMES = (*MODEL_INPUTS, *ONLINE_INPUTS)
+"""All inputs that the scorer can compute."""
+# In the order of `History.observe`.
+_HISTORY_COLUMNS = ("customer", "merchant", "category", "time", "amount", "latitude", "longitude")
+FORMAT = 1
+"""Of the columns: another one makes datasets that are there unusable."""
+_META, _INPUTS = "dataset.json", "inputs"
+
+
+class Piece(NamedTuple):
+    """Consecutive messages of the transactions topic, or what would be ones."""
+
+    partitions: list[int]
+    values: list[bytes]
+    arrived: list[float] | None = None
+    """Seconds since 1970 at which Kafka took them; left out of a log that is not in Kafka."""
+
+
+@dataclass
+class Dataset:
+    """Columns with one entry a transaction, in the order of the log.
+
+    Attributes:
+        names: of the columns of `inputs`.
+        inputs: float32 [rows, names].
+        time, amount, card, partition, own, said, said_at: [rows]; see `_COLUMNS`.
+        meta: what it was made of: source, features' version, partitions, dead letters.
+    """
+
+    names: tuple[str, ...]
+    inputs: NDArray[np.float32]
+    time: NDArray[np.int64]
+    amount: NDArray[np.float64]
+    card: NDArray[np.int32]
+    partition: NDArray[np.int32]
+    own: NDArray[np.int8]
+    said: NDArray[np.int8]
+    said_at: NDArray[np.int64]
+    meta: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def columns(self, names: Iterable[str]) -> list[int]:
+        """The columns of `inputs` with these names.
+
+        Raises:
+            TerminalError: it has no such input.
+        """
+        at = {name: column for column, name in enumerate(self.names)}
+        missing = [name for name in names if name not in at]
+        if missing:
+            raise TerminalError(f"this history was computed without the inputs {', '.join(missing)}: make it again")
+        return [at[name] for name in names]
+
+    def matrix(self, rows: NDArray[np.intp], names: Iterable[str]) -> NDArray[np.float32]:
+        """A copy of some rows of some inputs, float32 [rows, names], C order."""
+        columns = self.columns(names)
+        result = np.empty((len(rows), len(columns)), np.float32)
+        for start in range(0, len(rows), 1 << 17):
+            part = slice(start, start + (1 << 17))
+            result[part] = self.inputs[rows[part]][:, columns]
+        return result
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Open what `build` has written."""
+        meta = json.loads((directory / _META).read_text())
+        names = tuple(meta.pop("names"))
+        rows = meta["rows"]
+        columns = {name: _mapped(directory / name, kind, (rows,)) for name, kind in _COLUMNS.items()}
+        return cls(
+            names=names, inputs=_mapped(directory / _INPUTS, np.dtype("<f4"), (rows, len(names))), meta=meta, **columns
+        )
+
+
+def _mapped(path: Path, kind: Any, shape: tuple[int, ...]) -> Any:
+    return np.memmap(path, kind, "r", shape=shape) if shape[0] else np.empty(shape, kind)
+
+
+def is_built(directory: Path) -> bool:
+    """Whether a dataset is there, whole."""
+    return (directory / _META).is_file()
+
+
+def build(
+    pieces: Iterable[Piece],
+    features: Features,
+    labels: dict[str, Said],
+    directory: Path,
+    meta: dict[str, Any],
+) -> Dataset:
+    """Compute the inputs of a log and write them to `directory`, which appears when it is whole.
+
+    Args:
+        pieces: the log; within a partition in its order.
+        features: what is known of customers and merchants.
+        labels: verdicts by transaction number.
+        directory: to be made.
+        meta: kept with the columns.
+
+    Raises:
+        TerminalError: nothing of it can be scored.
+    """
+    unfinished = directory.with_name(directory.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    dead: dict[str, int] = {}
+    rows = 0
+    writers = {name: (unfinished / name).open("wb") for name in (*_COLUMNS, _INPUTS)}
+    try:
+        for computed in compute(pieces, features, dead):
+            computed.inputs.tofile(writers[_INPUTS])
+            columns = _columns(computed, labels)
+            for name, kind in _COLUMNS.items():
+                np.asarray(columns[name], kind).tofile(writers[name])
+            rows += len(computed.batch.rows)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    if not rows:
+        why = f": all {sum(dead.values()):,} transactions are dead letters, {dead}" if dead else ""
+        raise TerminalError(f"there is no transaction to learn from{why}")
+    written = meta | {"names": INPUT_NAMES, "rows": rows, "dead_letters": dead, "features": features.version}
+    (unfinished / _META).write_text(json.dumps(written))
+    shutil.rmtree(directory, ignore_errors=True)
+    unfinished.replace(directory)
+    return Dataset.load(directory)
+
+
+class Computed(NamedTuple):
+    """A batch as the scorer would give it to a model.
+
+    Attributes:
+        batch: the transactions that can be scored.
+        inputs: float32 [rows, INPUT_NAMES].
+        partition: int32 [rows].
+        arrived: float64 [rows], seconds since 1970; None outside Kafka.
+    """
+
+    batch: Batch
+    inputs: NDArray[np.float32]
+    partition: NDArray[np.int32]
+    arrived: NDArray[np.float64] | None
+
+
+def compute(pieces: Iterable[Piece], features: Features, dead: dict[str, int]) -> Iterator[Computed]:
+    """The inputs of a log, in batches. `dead` counts what cannot be scored, by reason."""
+    histories: dict[int, History] = defaultdict(History)
+    for piece in pieces:
+        for start in range(0, len(piece.values), PIECE_ROWS):
+            part = slice(start, start + PIECE_ROWS)
+            rows, positions, rejected = decode_batch(piece.values[part])
+            batch, unknown = features.build(rows, positions)
+            for why in (rejected | unknown).values():
+                dead[why.reason.value] = dead.get(why.reason.value, 0) + 1
+            if batch.rows:
+                partition = np.asarray(piece.partitions[part], np.int32)[batch.positions]
+                arrived = None if piece.arrived is None else np.asarray(piece.arrived[part])[batch.positions]
+                inputs = np.concatenate([batch.inputs, _observed(histories, partition, batch)], axis=1)
+                yield Computed(batch, inputs, partition, arrived)
+
+
+def _observed(histories: dict[int, History], partition: NDArray[np.int32], batch: Batch) -> NDArray[np.float32]:
+    """The online inputs, each partition by its own history: float32 [rows, ONLINE_INPUTS]."""
+    columns = [getattr(batch, name) for name in _HISTORY_COLUMNS]
+    result = np.empty((len(partition), len(ONLINE_INPUTS)), np.float32)
+    for number in np.unique(partition).tolist():
+        rows = np.flatnonzero(partition == number)
+        result[rows] = histories[number].observe(*(column[rows] for column in columns))
+    return result
+
+
+def _columns(computed: Computed, labels: dict[str, Said]) -> dict[str, Any]:
+    batch = computed.batch
+    time = batch.time
+    said = [labels.get(row.trans_num) for row in batch.rows] if labels else [None] * len(batch.rows)
+    # A verdict is as late as it came after the transaction had arrived, whenever its log is played.
+    arrived = time if computed.arrived is None else computed.arrived
+    spoken = zip(said, time.tolist(), arrived.tolist(), strict=True)
+    return {
+        "time": time,
+        "amount": batch.amount,
+        "card": batch.customer,
+        "partition": computed.partition,
+        "own": [UNKNOWN if row.is_fraud is None else row.is_fraud for row in batch.rows],
+        "said": [UNKNOWN if verdict is None else verdict.fraud for verdict in said],
+        "said_at": [0 if v is None else at + max(0.0, v.at - came) for v, at, came in spoken],
+    }

@@ -1,0 +1,181 @@
+"""The models that there are: MLflow's registry, with the aliases `champion` and `challenger`.
+
+Runs and versions are rows of a SQLite file in the stack's home unless a server is named, and a version's files lie
+beside it or on S3. `mlflow-skinny` is enough for that; the pages are `mlflow ui --backend-store-uri <tracking uri>` in
+an environment of their own, because MLflow's server brings more packages than all of training has.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+# Before MLflow is imported. It would tell its makers of each use, look for git, and draw bars into logs.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+from infra.errors import TerminalError, TransientError
+from infra.model_store import Package
+from infra.settings import Settings
+from training.places import artifact_location, tracking_uri, training_home
+from training.served import MODEL_FILE, read_package
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+_FOLDER = "model"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the model in the registry."""
+
+    version: str
+    model_version: str
+    """The first characters of the file's sha256: what every prediction names."""
+    created: datetime
+    aliases: tuple[str, ...]
+    average_precision: float | None
+    inputs: int | None
+    tags: dict[str, str]
+
+
+class Registry:
+    """MLflow, as the settings name it."""
+
+    def __init__(self, settings: Settings):
+        """Connect; a local database is made at the first use.
+
+        Raises:
+            TransientError: the server does not answer.
+        """
+        self._name = settings.training.model_name
+        self.uri, self._artifacts = tracking_uri(settings), artifact_location(settings)
+        if not settings.training.tracking_uri:
+            training_home(settings).mkdir(parents=True, exist_ok=True)
+        self._client = MlflowClient(self.uri)
+
+    def register(
+        self, directory: Path, model_version: str, metrics: Mapping[str, float], parameters: Mapping[str, Any]
+    ) -> str:
+        """Keep a model's files as a new version, which becomes the challenger. Returns its number."""
+        run = self._client.create_run(self._experiment(), run_name=model_version)
+        at = run.info.start_time
+        self._client.log_batch(
+            run.info.run_id,
+            [Metric(name, value, at, 0) for name, value in metrics.items()],
+            [Param(name, str(value)) for name, value in parameters.items()],
+        )
+        self._client.log_artifacts(run.info.run_id, str(directory), _FOLDER)
+        try:
+            self._client.create_registered_model(self._name)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise self._told(error) from error
+        made = self._client.create_model_version(
+            self._name,
+            f"{run.info.artifact_uri}/{_FOLDER}",
+            run.info.run_id,
+            tags={
+                "model_version": model_version,
+                "average_precision": repr(metrics.get("average_precision", 0.0)),
+                "inputs": str(parameters.get("inputs", "")),
+                "history": str(parameters.get("history", "")),
+            },
+        )
+        self._client.set_terminated(run.info.run_id)
+        self._client.set_registered_model_alias(self._name, CHALLENGER, made.version)
+        return str(made.version)
+
+    def versions(self) -> list[Version]:
+        """All versions, the newest first."""
+        try:
+            found = self._client.search_model_versions(f"name = '{self._name}'", max_results=1_000)
+            aliases = self._client.get_registered_model(self._name).aliases
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                return []
+            raise self._told(error) from error
+        versions = [_version(one, [a for a, v in aliases.items() if str(v) == str(one.version)]) for one in found]
+        return sorted(versions, key=lambda one: -int(one.version))
+
+    def version(self, named: str | None = None) -> Version:
+        """A version by its number, an alias, or the beginning of the file's sha256; left out, the challenger.
+
+        Raises:
+            TerminalError: there is none.
+        """
+        wanted = named or CHALLENGER
+        for one in self.versions():
+            if wanted == one.version or wanted in one.aliases or (len(wanted) > 5 and wanted in one.model_version):
+                return one
+        raise TerminalError(
+            f"the registry at {self.uri} has no model {wanted}: `fraudflow models` lists what there is, "
+            "`fraudflow train` makes one"
+        )
+
+    def package(self, version: Version) -> Package:
+        """The files of a version.
+
+        Raises:
+            TransientError: they cannot be had.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            try:
+                run = self._client.get_model_version(self._name, version.version).run_id
+                folder = Path(self._client.download_artifacts(str(run), _FOLDER, place))
+                return read_package(folder / MODEL_FILE)
+            except (MlflowException, OSError) as error:
+                raise self._told(error) from error
+
+    def reports(self, version: Version, directory: Path) -> None:
+        """Write a version's report to a folder, for people (report.md) and for programs (report.json)."""
+        directory.mkdir(parents=True, exist_ok=True)
+        run = self._client.get_model_version(self._name, version.version).run_id
+        with tempfile.TemporaryDirectory() as place:
+            for name in ("report.md", "report.json"):
+                found = self._client.download_artifacts(str(run), f"{_FOLDER}/{name}", place)
+                shutil.copyfile(found, directory / name)
+
+    def set_alias(self, alias: str, version: Version) -> None:
+        """Give a version an alias, which another one had before."""
+        self._client.set_registered_model_alias(self._name, alias, version.version)
+        if alias == CHAMPION and CHALLENGER in version.aliases:
+            self._client.delete_registered_model_alias(self._name, CHALLENGER)
+
+    def tag(self, version: Version, name: str, value: str) -> None:
+        """Write something about a version down."""
+        self._client.set_model_version_tag(self._name, version.version, name, value)
+
+    def _experiment(self) -> str:
+        try:
+            known = self._client.get_experiment_by_name(self._name)
+            return known.experiment_id if known else self._client.create_experiment(self._name, self._artifacts)
+        except MlflowException as error:
+            raise self._told(error) from error
+
+    def _told(self, error: Exception) -> TransientError:
+        return TransientError(f"MLflow at {self.uri} does not answer as it should: {error}")
+
+
+def _version(found: ModelVersion, aliases: list[str]) -> Version:
+    tags = dict(found.tags)
+    return Version(
+        version=str(found.version),
+        model_version=tags.pop("model_version", ""),
+        created=datetime.fromtimestamp((found.creation_timestamp or 0) / 1000, UTC),
+        aliases=tuple(sorted(aliases)),
+        average_precision=float(tags.pop("average_precision", "nan")),
+        inputs=int(tags.pop("inputs", "") or 0),
+        tags=tags,
+    )
