@@ -38,7 +38,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
 CMD ["java", "-version"]
 
 FROM python:3.13-slim-bookworm AS app
-# LightGBM, which explains alerts, is linked with it.
+# LightGBM, which explains alerts, is linked with it. Of a Debian release there is one version at a time.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /app /app
 ENV PATH=/app/.venv/bin:$PATH \

@@ -99,7 +99,7 @@ def say(settings: Settings, number: str, verdict: str, at: str) -> None:
 
 
 def test_a_model_is_tried_beside_the_champion_and_taken_out_again(settings: Settings):
-    settings.scoring.model = PROJECT_MODEL.with_name("static.onnx")
+    settings.scoring.model = str(PROJECT_MODEL.with_name("static.onnx"))
     store, one, other = ModelStore(settings.kafka), trained(seed=1), trained(seed=2)
     first = champion_of(store, settings).version
     with pytest.raises(TerminalError, match="no model is being tried"):
