@@ -166,7 +166,13 @@ def run(
     model: Annotated[Path | None, typer.Option(help="ONNX model.", exists=True)] = None,
     count: Annotated[int, typer.Option(min=1, help="Transactions to simulate.")] = 100_000,
     rate: Annotated[float | None, typer.Option(min=0.1, help="Transactions a second to send.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the simulator.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of the simulator; the same gives the same. Left out, time goes on after the newest transaction.",
+        ),
+    ] = None,
     processes: Annotated[int, typer.Option(min=0, help="Scorer processes; 0: one per core.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
@@ -175,11 +181,14 @@ def run(
     Brings up the local stack if it is not there, and leaves it up to be looked at. Without --data and
     --transactions it simulates both.
     """
-    from cli.run import run_pipeline
+    from cli.run import next_simulation, run_pipeline
     from infra.local import stack
 
     stack.up(get_settings(), members=None, progress=_progress)
     get_settings.cache_clear()
+    start = None
+    if seed is None:
+        seed, start = (1, None) if transactions else next_simulation(get_settings().kafka)
     parameters = {
         "data": str(data.resolve()) if data else None,
         "transactions": str(transactions.resolve()) if transactions else None,
@@ -187,6 +196,7 @@ def run(
         "count": count,
         "rate": rate,
         "seed": seed,
+        "start": start and start.isoformat(),
         "processes": processes,
     }
     summary = run_pipeline(parameters, _progress)

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +26,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.pipeline import SUMMARY_TYPE
 from infra.errors import TerminalError
-from infra.settings import get_settings
+from infra.seeding import newest_day
+from infra.settings import KafkaSettings, get_settings
+from simulator.transactions import START
 
 PIPELINE = "pipeline/local"
 POLL_SECONDS = 0.5
@@ -45,6 +47,18 @@ def run_pipeline(parameters: dict[str, Any], progress: Callable[[str], None]) ->
         )
     addresses = {"prefect_ui_url": _ui_url(), "dashboard_url": get_settings().dashboard_url, "run_url": url}
     return json.loads(str(artifacts[0].data)) | addresses
+
+
+def next_simulation(kafka: KafkaSettings) -> tuple[int, date | None]:
+    """Seed and first day of simulated transactions that come after those that are there.
+
+    The same ones sent again would be scored as what each card did twice.
+    """
+    newest = newest_day(kafka)
+    if newest is None:
+        return 1, None
+    start = newest + timedelta(days=1)
+    return max(2, (start - START.date()).days), start
 
 
 def run_deployment(name: str, parameters: dict[str, Any], progress: Callable[[str], None]) -> tuple[UUID, str]:

@@ -1,6 +1,7 @@
 """The main job: provision, load-features, seed-transactions, score, project, in that order."""
 
 import time
+from datetime import date
 from typing import Any
 
 from prefect import flow
@@ -30,6 +31,7 @@ def pipeline(
     count: int = 100_000,
     rate: float | None = None,
     seed: int = 1,
+    start: date | None = None,
     processes: int = 0,
 ) -> dict[str, Any]:
     """Run everything once and say what came of it.
@@ -41,12 +43,13 @@ def pipeline(
         count: transactions to simulate.
         rate: transactions a second to send; left out, as fast as it goes.
         seed: of the simulator.
+        start: the first simulated day; left out, the simulator's own.
         processes: scorer processes; 0 takes the setting.
     """
     started = time.monotonic()
     provision()
     features = load_features(data=data or demo_data())
-    seeded = seed_transactions(transactions=transactions, data=data, count=count, rate=rate, seed=seed)
+    seeded = seed_transactions(transactions=transactions, data=data, count=count, rate=rate, seed=seed, start=start)
     scored = score(processes=processes, until_drained=True, model=model)
     projected = project()
     summary = scored | {

@@ -1,5 +1,6 @@
 """Fills the transactions topic from a file or the simulator."""
 
+from datetime import date
 from typing import Annotated, Any
 
 from prefect import flow
@@ -19,6 +20,7 @@ def seed_transactions(
     count: Annotated[int, Field(ge=0)] = 100_000,
     rate: Annotated[float | None, Field(gt=0)] = None,
     seed: Annotated[int, Field(ge=0)] = 1,
+    start: date | None = None,
 ) -> dict[str, Any]:
     """Send transactions to Kafka, each exactly once however often this run is retried. A new run sends them again.
 
@@ -29,10 +31,11 @@ def seed_transactions(
         count: transactions to simulate.
         rate: transactions a second; left out, as fast as it goes.
         seed: of the simulator; the same one gives the same transactions.
+        start: the first simulated day; left out, the simulator's own.
     """
     provide_topics()
     # The run's id is the same when it is retried, by Prefect or by a person, and no other run has it.
-    sent = send_transactions(flow_run.id, transactions, data, count, rate, seed)
+    sent = send_transactions(flow_run.id, transactions, data, count, rate, seed, start)
     topic = get_settings().kafka.topics.transactions
     resumed = f"row {sent.resumed_from:,}" if sent.resumed_from else "the start"
     create_markdown_artifact(

@@ -295,7 +295,7 @@ def last_records(kafka: KafkaSettings, topic: str) -> list[Message]:
     try:
         starts = []
         for p in range(count):
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=REQUEST_TIMEOUT_SECONDS)
+            low, high = _watermarks(consumer, TopicPartition(topic, p))
             if high > low:
                 starts.append(TopicPartition(topic, p, max(low, high - _LOOK_BACK)))
         for record in _records(consumer, starts):
@@ -306,6 +306,20 @@ def last_records(kafka: KafkaSettings, topic: str) -> list[Message]:
         consumer.close()
     return list(newest.values())
 
+
+def _watermarks(consumer: Consumer, at: TopicPartition) -> tuple[int, int]:
+    """First and end offset of a partition, which has no leader in the moment after its broker's start."""
+    deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
+    while True:
+        try:
+            return consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                raise
+        time.sleep(_METADATA_SECONDS)
+
+
+_LEADERLESS = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 
 # Behind the newest record stand the markers of its own and of aborted transactions; that many are read back.
 _LOOK_BACK = 1_000

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
+import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.errors import InputError, TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, last_records
 from infra.settings import KafkaSettings
 from infra.transaction_sources import Records, Source
 
@@ -122,6 +124,26 @@ def _judged(error: KafkaException, what: str) -> TransientError | TerminalError:
     if lost and cause.code() not in _REFUSED:
         return TransientError(f"{what}: {cause.str()}")
     return explained(error, what)
+
+
+class _Dated(msgspec.Struct):
+    transaction_date: str
+
+
+def newest_day(kafka: KafkaSettings) -> date | None:
+    """The latest day among the newest transactions of each partition; None where there are none that have a date.
+
+    Raises:
+        TransientError: Kafka does not answer.
+    """
+    days = []
+    for record in last_records(kafka, kafka.topics.transactions):
+        # What cannot be read is a dead letter, and none of our business.
+        with suppress(msgspec.MsgspecError, ValueError):
+            days.append(
+                date.fromisoformat(msgspec.json.decode(record.value() or b"", type=_Dated).transaction_date[:10])
+            )
+    return max(days, default=None)
 
 
 def group_of(seed_id: str) -> str:

@@ -1,6 +1,7 @@
 """Sending transactions to Kafka, with what people see of it meanwhile."""
 
 import time
+from datetime import date, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from infra.settings import get_settings
 from infra.transaction_sources import FrameSource, Source, open_source
 from scoring.feature_files import CUSTOMERS, MERCHANTS
 from simulator.population import read_population
-from simulator.transactions import Simulation
+from simulator.transactions import START, Simulation
 from tasks.features import demo_data
 from tasks.files import local_file, local_folder
 from tasks.retry import transient_only
@@ -32,6 +33,7 @@ def send_transactions(
     count: int,
     rate: float | None,
     random_seed: int,
+    start: date | None,
 ) -> Seeded:
     """Send the transactions of a file, or simulated ones; a try with the same `seed_id` takes up where one ended.
 
@@ -40,12 +42,13 @@ def send_transactions(
         TerminalError: a file or a setting must be mended.
     """
     settings = get_settings()
-    source = open_source(local_file(transactions)) if transactions else _simulated(data, count, random_seed)
+    source = open_source(local_file(transactions)) if transactions else _simulated(data, count, random_seed, start)
     return seed(settings.kafka, source, seed_id, rate=rate, on_progress=_Progress())
 
 
-def _simulated(data: str | None, count: int, random_seed: int) -> Source:
-    simulation = Simulation(read_population(_population(data)), count, random_seed)
+def _simulated(data: str | None, count: int, random_seed: int, start: date | None) -> Source:
+    midnight = datetime(start.year, start.month, start.day) if start else START  # noqa: DTZ001 - as in START
+    simulation = Simulation(read_population(_population(data)), count, random_seed, start=midnight)
     return FrameSource(simulation.frames, simulation.count, simulation.identity)
 
 

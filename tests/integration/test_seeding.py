@@ -6,17 +6,18 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra import seeding
 from infra.errors import InputError, TerminalError, TransientError
 from infra.kafka import client_config, delete_topics
-from infra.seeding import seed
+from infra.seeding import newest_day, seed
 from infra.settings import KafkaSettings, Settings
 from infra.transaction_sources import SCHEMA, FrameSource, Source, open_source
 from tests.kafka_log import read
@@ -234,3 +235,17 @@ def test_a_broker_that_is_not_there_is_worth_another_try(csv, monkeypatch):
 def test_a_refusal_is_for_a_person_even_where_librdkafka_calls_it_a_lost_transaction(code):
     refused = KafkaException(KafkaError(code, "no", fatal=True, txn_requires_abort=True))
     assert isinstance(seeding._judged(refused, "x"), TerminalError)
+
+
+def test_the_day_after_which_simulated_time_goes_on(kafka: KafkaSettings, frame: pl.DataFrame):
+    assert newest_day(kafka) is None
+    seed(kafka, FrameSource(lambda skip: [frame[skip:100]], 100, "some"), "some")
+    assert newest_day(kafka) == date(2025, 3, 4)
+    later = frame[:1].with_columns(transaction_date=pl.lit("2025-06-01 00:00:00"))
+    seed(kafka, FrameSource(lambda skip: [later[skip:]], 1, "later"), "later")
+    assert newest_day(kafka) == date(2025, 6, 1)
+    producer = Producer(client_config(kafka))
+    for value in (b"poison", b'{"transaction_date": "soon"}'):
+        producer.produce(kafka.topics.transactions, value, partition=0)
+    assert producer.flush(30) == 0
+    assert newest_day(kafka) in {date(2025, 6, 1), date(2025, 3, 4)}, "what is no transaction has no say"
