@@ -186,11 +186,22 @@ def truth_below() -> Question:
     )
 
 
+def beside() -> Question:
+    """Of challengers that score beside the champion: per challenger, day, known truth and band of its own score."""
+    band = f"CAST(FLOOR(challenger_probability * {BANDS}) AS INTEGER)"
+    return Question(
+        f'SELECT challenger_version AS model_version, {_DAY} AS "day", is_fraud, {band} AS band, {_COUNTS}, '
+        f'SUM(challenger_probability) AS probability FROM "{PREDICTION_VIEW}" '
+        f"WHERE challenger_probability IS NOT NULL GROUP BY challenger_version, {_DAY}, is_fraud, {band}",
+        heavy=True,
+    )
+
+
 def defaults() -> list[Question]:
     """The costly questions that every newcomer asks."""
     nothing = Filters()
     return [
-        everything(nothing), cube(nothing), amounts(nothing), truth_below(),
+        everything(nothing), cube(nothing), amounts(nothing), truth_below(), beside(),
         *(population(dimension, nothing) for dimension in LISTED),
     ]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """A stack of its own with as many predictions as wanted in Hazelcast, for measuring the dashboard."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 from hazelcast.client import HazelcastClient
 
-from infra.hazelcast import connect
+from infra.hazelcast import PREDICTION_VIEW, connect
 from infra.kafka import client_config, ensure_topics
 from infra.local import stack
 from infra.local.guard import guarded
@@ -38,7 +39,10 @@ def stack_with(home: Path, predictions: int) -> Iterator[tuple[Settings, Hazelca
         client = connect(settings.hazelcast)
         projection = Projection(client, settings)
         projection.ensure()
-        wait_until(lambda: projection.size() >= predictions, 180, "the projection")
+        began = time.monotonic()
+        views = client.get_map(PREDICTION_VIEW)
+        wait_until(lambda: min(projection.size(), views.size().result()) >= predictions, 300, "the projection")
+        print(f"{predictions:,} predictions projected in {time.monotonic() - began:.0f} s", file=sys.stderr)
         yield settings, client
         client.shutdown()
 

@@ -54,6 +54,7 @@ def _tour(browser: Browser, url: str) -> dict[str, float]:
     times = {"open": _timed(page, lambda: page.goto(f"{url}/operations"), "Operations")}
     for view in _VIEWS:
         times[view] = _timed(page, page.get_by_test_id("stTopNavLink").filter(has_text=view).click, view)
+        print(f"{view}: {times[view]:.2f} s", file=sys.stderr)
     page.goto(f"{url}/cases")
     _ready(page, "Cases")
     page.get_by_label("Your name").fill("grace")

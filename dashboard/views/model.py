@@ -33,7 +33,9 @@ def page() -> None:
 
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _judge(shared: Services, source: str, threshold: float) -> None:
-    above, below = shared.answers.ask(queries.truth_above(), queries.truth_below(), fresh_seconds=15)
+    above, below, beside = shared.answers.ask(
+        queries.truth_above(), queries.truth_below(), queries.beside(), fresh_seconds=15
+    )
     known = quality.together(above.frame, below.frame)
     if source == _VERDICTS:
         counts = quality.from_labels(shared.stream.labels().values())
@@ -43,7 +45,7 @@ def _judge(shared: Services, source: str, threshold: float) -> None:
                 "the next model learns from.",
                 icon=":material/hourglass_empty:",
             )
-            _versions(known, threshold)
+            _versions(known, beside.frame, threshold)
             return
         st.caption(
             f"{counts.height:,} verdicts, as of {show.clock(datetime.now(UTC), shared.settings.dashboard.time_zone)}. "
@@ -61,7 +63,7 @@ def _judge(shared: Services, source: str, threshold: float) -> None:
                 icon=":material/hourglass_empty:",
             )
             _drift(counts)
-            _versions(counts, threshold)
+            _versions(counts, beside.frame, threshold)
             return
     _numbers(counts, threshold)
     left, right = st.columns(2, gap="medium")
@@ -80,7 +82,7 @@ def _judge(shared: Services, source: str, threshold: float) -> None:
             st.caption("Too few in every band of scores to say.")
     if known is not None:
         _drift(known)
-    _versions(known if source == _DATA else counts, threshold)
+    _versions(known if source == _DATA else counts, beside.frame, threshold)
 
 
 def _drift(counts: pl.DataFrame) -> None:
@@ -114,27 +116,39 @@ def _percent(value: float | None) -> str:
     return show.DASH if value is None else f"{100 * value:.1f} %"
 
 
-def _versions(counts: pl.DataFrame | None, threshold: float) -> None:
+def _versions(counts: pl.DataFrame | None, beside: pl.DataFrame | None, threshold: float) -> None:
     st.subheader("Models side by side")
     if counts is None or not counts.height:
         st.caption("No predictions yet.")
         return
     versions = quality.by(counts, threshold, "model_version")
+    challengers = None if beside is None else quality.by(beside, threshold, "model_version")
+    rows = [(row, "decided") for row in versions.iter_rows(named=True)]
+    if challengers is not None:
+        rows += [(row, "challenger, beside the champion") for row in challengers.iter_rows(named=True)]
     st.dataframe(
         [
             {
                 "Model": row["model_version"],
+                "Its part": part,
                 "Transactions": show.count(row["transactions"]),
                 "Alerts": show.count(row["alerts"]),
                 "Precision": _percent(row["precision"]),
                 "Recall": _percent(row["recall"]),
             }
-            for row in versions.iter_rows(named=True)
+            for row, part in rows
         ],
         hide_index=True, key="versions", alt="Precision and recall by model",
     )  # fmt: skip
-    if versions.height < 2:
+    if challengers is not None and challengers.height:
+        names = ", ".join(
+            f"{row['model_version']} on {row['transactions']:,}" for row, part in rows if part != "decided"
+        )
         st.caption(
-            "One model has made all of these predictions. When a challenger scores beside it, or a new champion is "
-            "promoted, it has a row of its own here."
+            f"Challengers on trial, and the transactions that they scored with a known truth: {show.markdown(names)}."
+        )
+    elif versions.height < 2:
+        st.caption(
+            "One model has made all of these predictions. A challenger that scores beside it, or a new champion, has a "
+            "row of its own here."
         )

@@ -71,6 +71,7 @@ def test_live_counts_what_flows_and_goes_on_by_itself(shown, visit):
 
 
 def test_every_view_shows_real_data(shown, visit):
+    shown.send(made("beside-1", challenger_version="trial-7", challenger_probability=0.4))
     page = visit()
     expect(page.get_by_text("Hazelcast up")).to_be_visible()
     expect(metric(page, "Transactions")).to_have_text(f"{shown.fed.height + len(shown.extra):,}")
@@ -79,6 +80,8 @@ def test_every_view_shows_real_data(shown, visit):
         expect(page.get_by_role("heading", name=view, level=1)).to_be_visible()
         settle(page)
         expect(page.locator("[data-testid=stPlotlyChart] .main-svg:first-child")).to_have_count(drawn)
+        if view == "Model":
+            expect(page.get_by_text("trial-7 on 1")).to_be_visible()
 
 
 def test_the_threshold_moves_what_is_suspected_and_is_in_the_address(shown, visit):
