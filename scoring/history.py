@@ -177,6 +177,8 @@ class History:
         longitude: NDArray[np.float64],
     ) -> tuple[dict[str, NDArray], _Places, _Places]:
         mark = self.clock.advance(time)
+        # There are two zeros, and which of them is the largest amount would depend on the batch.
+        amount = amount + 0.0
         values = {
             "mark": mark,
             "time": time,

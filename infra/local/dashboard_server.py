@@ -38,7 +38,8 @@ def start(settings: Settings, home: Path, *, previous: str | None) -> Started:
         python(*arguments(settings.dashboard, port)),
         home=home,
         address=f"{ports.HOST}:{port}",
-        env=environment(home),
+        # It reads its settings at its start, before the stack can write the address down; yours goes first.
+        env={"FRAUDFLOW_DASHBOARD_URL": settings.dashboard_url or url(f"{ports.HOST}:{port}")} | environment(home),
         cwd=APP.parents[1],
     )
 

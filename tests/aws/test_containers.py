@@ -37,6 +37,9 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
+# A task may read one object: a model without a manifest beside it, which has the 15 inputs.
+MODEL = PROJECT_MODEL.with_name("static.onnx")
+
 
 def _container(stack: Stack, role: str) -> dict[str, Any]:
     arns = {
@@ -60,13 +63,13 @@ def test_the_scorers_container_scores(aws: Calls, settings: Settings, client: Ha
     """With a model from S3 it waits for features, scores, keeps the projection, is measured, and drains on SIGTERM."""
     s3 = boto3.client("s3", REGION)
     s3.create_bucket(Bucket="models")
-    s3.upload_file(str(PROJECT_MODEL), "models", "fraud.onnx")
+    s3.upload_file(str(MODEL), "models", "fraud.onnx")
     stack = Stack.of(settings_for(tmp_path / "home", metrics_cidrs=["10.20.240.0/20"]))
     stack.settings.kafka = settings.kafka.model_copy(update={"sasl_username": None, "sasl_password": None})
     stack.settings.scoring = settings.scoring.model_copy(
         update={
             "model": "s3://models/fraud.onnx",
-            "model_sha256": hashlib.sha256(PROJECT_MODEL.read_bytes()).hexdigest(),
+            "model_sha256": hashlib.sha256(MODEL.read_bytes()).hexdigest(),
         }
     )
     container = _container(stack, SCORERS)

@@ -31,7 +31,7 @@ from tests.models import saved, trained
 from tests.waiting import until
 from training.registry import CHALLENGER, CHAMPION, Registry
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 DAYS = 42
 COUNT = 24_000

@@ -188,7 +188,7 @@ def test_clients_and_members_log_in(broker: Broker, servers: Settings, members: 
     reader.close()
 
     projection = Projection(members, Settings(kafka=kafka, hazelcast=servers.hazelcast))
-    assert len(projection.ensure()) == 2
+    assert len(projection.ensure()) == 3
     until(lambda: projection.size() == 1, what="the prediction in the map")
     # Whoever may send SQL may read every mapping: none has the login.
     mappings = [row.get_object("mapping_options") for row in members.sql.execute(MAPPINGS).result()]
