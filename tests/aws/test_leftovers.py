@@ -72,6 +72,8 @@ HOLDS = {
     "network interface": ["security group"],
     "task": ["ecs cluster"],
     "ecs service": ["ecs cluster"],
+    # A listener goes with its load balancer.
+    "listener": ["load balancer"],
 }
 
 
