@@ -1,9 +1,10 @@
 """Kafka clients from the settings, and the few questions that the rooms ask a cluster."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] - public, not marked so
@@ -11,6 +12,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from infra.errors import TerminalError, TransientError
 from infra.settings import KafkaSettings
+
+T = TypeVar("T")
 
 REQUEST_TIMEOUT_SECONDS = 15.0
 # How often it is looked at what librdkafka has to say while it tries.
@@ -292,34 +295,22 @@ def last_records(kafka: KafkaSettings, topic: str) -> list[Message]:
     count = partitions(kafka).get(topic, 0)
     consumer = Consumer(_reader_config(kafka, "fraudflow-offsets"))
     newest: dict[int | None, Message] = {}
+    what = f"cannot read the end of {topic}"
     try:
         starts = []
         for p in range(count):
-            low, high = _watermarks(consumer, TopicPartition(topic, p))
+            at = TopicPartition(topic, p)
+            low, high = patiently(partial(consumer.get_watermark_offsets, at, REQUEST_TIMEOUT_SECONDS), what)
             if high > low:
                 starts.append(TopicPartition(topic, p, max(low, high - _LOOK_BACK)))
         for record in _records(consumer, starts):
             newest[record.partition()] = record
     except KafkaException as error:
-        raise explained(error, f"cannot read the end of {topic}") from error
+        raise explained(error, what) from error
     finally:
         consumer.close()
     return list(newest.values())
 
-
-def _watermarks(consumer: Consumer, at: TopicPartition) -> tuple[int, int]:
-    """First and end offset of a partition, which has no leader in the moment after its broker's start."""
-    deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
-    while True:
-        try:
-            return consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
-        except KafkaException as error:
-            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
-                raise
-        time.sleep(_METADATA_SECONDS)
-
-
-_LEADERLESS = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 
 # Behind the newest record stand the markers of its own and of aborted transactions; that many are read back.
 _LOOK_BACK = 1_000
@@ -356,6 +347,33 @@ def _records(consumer: Consumer, starts: list[TopicPartition]) -> Iterator[Messa
                 raise explained(KafkaException(error), "cannot read a topic")
     finally:
         consumer.unassign()
+
+
+# What a broker says that has just started, or of a topic that is just made; librdkafka does not ask again itself for
+# every call.
+_STARTING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+}
+
+
+def patiently(call: Callable[[], T], what: str) -> T:
+    """Ask again while the broker is only starting.
+
+    Raises:
+        TransientError: Kafka does not answer.
+        TerminalError: it refuses to.
+    """
+    deadline = time.monotonic() + 2 * REQUEST_TIMEOUT_SECONDS
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            if error.args[0].code() not in _STARTING or time.monotonic() > deadline:
+                raise explained(error, what) from error
+            time.sleep(_METADATA_SECONDS)
 
 
 def explained(error: KafkaException, what: str) -> TransientError | TerminalError:

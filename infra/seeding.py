@@ -17,7 +17,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.errors import InputError, TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, last_records
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, last_records, patiently
 from infra.settings import KafkaSettings
 from infra.transaction_sources import Records, Source
 
@@ -39,7 +39,6 @@ _LOST_TRANSACTION = {
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.CONCURRENT_TRANSACTIONS,
 }
-_COORDINATOR_STARTS = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
 # The same answer at every try, although librdkafka tells some of them as a failed transaction.
 _REFUSED = {
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -235,18 +234,13 @@ class _Seeding:
         self._producer.poll(0)
 
     def _committed(self) -> int:
-        deadline = time.monotonic() + 2 * REQUEST_TIMEOUT_SECONDS
-        while True:
-            try:
-                (at,) = self._consumer.committed([TopicPartition(self._topic, 0)], timeout=2 * REQUEST_TIMEOUT_SECONDS)
-                if at.error is not None:
-                    raise KafkaException(at.error)
-                break
-            except KafkaException as error:
-                # As long as a broker has just started, and for this call librdkafka does not ask again itself.
-                if error.args[0].code() not in _COORDINATOR_STARTS or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
+        def ask() -> TopicPartition:
+            (found,) = self._consumer.committed([TopicPartition(self._topic, 0)], timeout=2 * REQUEST_TIMEOUT_SECONDS)
+            if found.error is not None:
+                raise KafkaException(found.error)
+            return found
+
+        at = patiently(ask, f"cannot seed {self._topic}")
         if at.offset < 0:
             return 0
         if at.metadata != self._identity:

@@ -3,13 +3,13 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from infra.errors import TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions, patiently
 from infra.settings import KafkaSettings
 
 # Longer than the transaction of any producer here may stay open: until it ends, readers stand in front of it.
@@ -19,34 +19,7 @@ _BATCH = 10_000
 # `consume` comes back with a full batch or when this is over, whatever has arrived until then.
 _WAIT_SECONDS = 0.1
 _SHORT_WAIT_SECONDS = 0.02
-# What a broker says that has just started, or a topic that is just made; librdkafka does not ask again for these calls.
-_STARTING = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-}
-
 Progress = Callable[[str], None]
-
-T = TypeVar("T")
-
-
-def _patiently(call: Callable[[], T], what: str) -> T:
-    """Ask again while the broker is only starting.
-
-    Raises:
-        TransientError: Kafka does not answer.
-        TerminalError: it refuses to.
-    """
-    deadline = time.monotonic() + 2 * REQUEST_TIMEOUT_SECONDS
-    while True:
-        try:
-            return call()
-        except KafkaException as error:
-            if error.args[0].code() not in _STARTING or time.monotonic() > deadline:
-                raise explained(error, what) from error
-            time.sleep(0.1)
 
 
 class TopicReader:
@@ -160,7 +133,7 @@ class TopicReader:
             )
             return {asked.partition: future.result().offset for asked, future in found.items()}
 
-        return _patiently(answer, f"cannot read the offsets of {self.topic}")
+        return patiently(answer, f"cannot read the offsets of {self.topic}")
 
 
 class GroupOffsets:
@@ -190,7 +163,7 @@ class GroupOffsets:
                 raise KafkaException(failed)
             return found
 
-        found = _patiently(answer, "cannot read the group's offsets")
+        found = patiently(answer, "cannot read the group's offsets")
         return {at.partition: at.offset for at in found if at.offset >= 0}
 
     def close(self) -> None:
