@@ -40,7 +40,7 @@ class EventLog:
 
         Args:
             keys: of each event, from 0 on; at least one.
-            values: by column, one for each event.
+            values: by column, one for each event; others may be among them.
             forgotten: events with a lower mark will never be asked for again.
 
         Returns:

@@ -108,12 +108,6 @@ class Batch:
     inputs: NDArray[np.float32]
     """The static inputs, [N, 15] in the order of `MODEL_INPUTS`."""
 
-    def take(self, rows: NDArray[np.intp]) -> "Batch":
-        """These rows of it."""
-        lists = {name: [getattr(self, name)[row] for row in rows.tolist()] for name in ("rows", "positions")}
-        columns = {name: column[rows] for name, column in vars(self).items() if name not in lists}
-        return Batch(**lists, **columns)
-
 
 @dataclass
 class Features:

@@ -19,6 +19,7 @@ So the features of a row are a function of the partition's log before it, howeve
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +104,25 @@ class Clock:
         return readings
 
 
+class Events(NamedTuple):
+    """The next rows of a partition's log, in its order; one entry for each in every column."""
+
+    card: NDArray[np.intp]
+    """The number of the row's card, as are merchant and category those of its merchant."""
+    merchant: NDArray[np.intp]
+    category: NDArray[np.intp]
+    time: NDArray[np.int64]
+    """Seconds since 1970."""
+    amount: NDArray[np.float64]
+    latitude: NDArray[np.float64]
+    """Of the merchant, in degrees, as is the longitude."""
+    longitude: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.intp]) -> "Events":
+        """These rows of them."""
+        return Events._make(column[rows] for column in self)
+
+
 class History:
     """The state of one partition. Cards, merchants and categories are numbers, the same for its whole life."""
 
@@ -127,70 +147,33 @@ class History:
         """The memory that it takes."""
         return self._cards.nbytes + self._merchants.nbytes
 
-    def observe(
-        self,
-        card: NDArray[np.intp],
-        merchant: NDArray[np.intp],
-        category: NDArray[np.intp],
-        time: NDArray[np.int64],
-        amount: NDArray[np.float64],
-        latitude: NDArray[np.float64],
-        longitude: NDArray[np.float64],
-    ) -> NDArray[np.float32]:
-        """Add the next rows of the log, and compute their features.
-
-        Args:
-            card: the number of each row's card.
-            merchant: of its merchant.
-            category: of the merchant's category.
-            time: seconds since 1970.
-            amount: as it is.
-            latitude: of the merchant, in degrees.
-            longitude: of the merchant, in degrees.
-
-        Returns:
-            float32 [N, len(ONLINE_INPUTS)].
-        """
-        if not len(card):
-            return np.empty((0, len(ONLINE_INPUTS)), np.float32)
-        values, cards, merchants = self._append(card, merchant, category, time, amount, latitude, longitude)
+    def observe(self, events: Events) -> NDArray[np.float32]:
+        """Add events, and compute their features: float32 [N, len(ONLINE_INPUTS)]."""
+        features = np.empty((len(events.time), len(ONLINE_INPUTS)), np.float32)
+        if not len(features):
+            return features
+        values, cards, merchants = self._append(events)
         columns = self._of_cards(*cards, values)
-        columns["merchant_rate"] = self._merchant_rate(*merchants, values["mark"], time)
-        features = np.empty((len(card), len(ONLINE_INPUTS)), np.float32)
+        columns["merchant_rate"] = self._merchant_rate(*merchants, values["mark"], events.time)
         for number, name in enumerate(ONLINE_INPUTS):
             features[:, number] = columns[name]
         return features
 
-    def add(self, *rows: NDArray) -> None:
-        """Add the next rows of the log, as `observe` does, without their features."""
-        if len(rows[0]):
-            self._append(*rows)
+    def add(self, events: Events) -> None:
+        """Add events as `observe` does, without their features."""
+        if len(events.time):
+            self._append(events)
 
-    def _append(
-        self,
-        card: NDArray[np.intp],
-        merchant: NDArray[np.intp],
-        category: NDArray[np.intp],
-        time: NDArray[np.int64],
-        amount: NDArray[np.float64],
-        latitude: NDArray[np.float64],
-        longitude: NDArray[np.float64],
-    ) -> tuple[dict[str, NDArray], _Places, _Places]:
-        mark = self.clock.advance(time)
+    def _append(self, events: Events) -> tuple[dict[str, NDArray], _Places, _Places]:
+        mark = self.clock.advance(events.time)
         # There are two zeros, and which of them is the largest amount would depend on the batch.
-        amount = amount + 0.0
-        values = {
-            "mark": mark,
-            "time": time,
-            "amount": amount,
-            "latitude": latitude,
-            "longitude": longitude,
-            "merchant": merchant,
-            "category": category,
-        }
+        values = events._asdict() | {"mark": mark, "amount": events.amount + 0.0}
         forgotten = int(mark[0]) - HORIZON
-        cards = self._cards.append(card, values, forgotten)
-        return values, cards, self._merchants.append(merchant, {"mark": mark, "time": time}, forgotten)
+        return (
+            values,
+            self._cards.append(events.card, values, forgotten),
+            self._merchants.append(events.merchant, values, forgotten),
+        )
 
     def _of_cards(
         self, places: NDArray[np.int64], before: NDArray[np.int64], values: dict[str, NDArray]
@@ -257,12 +240,11 @@ def _amounts(window: str, row: NDArray[np.intp], spent: NDArray[np.float64], row
     if len(some):
         mean[some] = total[some] / count[some]
         largest[some] = np.maximum.reduceat(spent, _starts(count[some]))
-    prefix = "card_"
     return {
-        f"{prefix}count_{window}": count,
-        f"{prefix}sum_{window}": total,
-        f"{prefix}mean_{window}": mean,
-        f"{prefix}max_{window}": largest,
+        f"card_count_{window}": count,
+        f"card_sum_{window}": total,
+        f"card_mean_{window}": mean,
+        f"card_max_{window}": largest,
     }
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 
 from infra.errors import TerminalError
+from infra.model_store import VERSION_CHARACTERS
 from scoring.features import MODEL_INPUTS
 from scoring.history import ONLINE_INPUTS, ONLINE_VERSION
+from scoring.inputs import INPUT_NAMES
 
 FORMAT = 1
-VERSION_CHARACTERS = 16
 
 
 class ModelInput(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     """ISO 8601, UTC."""
     inputs: list[ModelInput]
-    """In the order of the columns; any of MODEL_INPUTS and ONLINE_INPUTS."""
+    """In the order of the columns; any of INPUT_NAMES."""
     online_version: str | None = None
     """Of the definition of the online inputs; None where the model has none."""
     trained_on: TrainingData | None = None
@@ -96,7 +97,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
             raise TerminalError(f"the manifest of {where} cannot be used: {problem}")
 
     def _problem(self) -> str | None:
-        unknown = sorted(set(self.names) - {*MODEL_INPUTS, *ONLINE_INPUTS})
+        unknown = sorted(set(self.names) - set(INPUT_NAMES))
         checks = (
             (self.format != FORMAT, f"format {self.format} is not {FORMAT}; train the model again"),
             (self.version != self.sha256[:VERSION_CHARACTERS], "version is not the beginning of sha256"),

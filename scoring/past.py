@@ -19,8 +19,8 @@ from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
 from scoring.decode import decode_batch
 from scoring.features import Batch, Features
-from scoring.history import HORIZON, HOUR, ONLINE_INPUTS, ONLINE_VERSION, Clock, History
-from scoring.inputs import observe, remember
+from scoring.history import HORIZON, HOUR, ONLINE_VERSION, Clock, Events, History
+from scoring.inputs import events_of, observe
 
 logger = logging.getLogger(__name__)
 
@@ -80,22 +80,16 @@ class Past:
 
     def observe(self, batch: Batch, partitions: Sequence[int], offsets: Sequence[int]) -> NDArray[np.float32]:
         """The online inputs of the next rows; `partitions` and `offsets` are those of each row."""
-        where = np.array(partitions)
-        first = int(where[0])
-        if (where == first).all():
-            return self._observe_one(first, batch, offsets)
-        online = np.empty((len(where), len(ONLINE_INPUTS)), np.float32)
-        for number in np.unique(where).tolist():
-            rows = np.flatnonzero(where == number)
-            online[rows] = self._observe_one(number, batch.take(rows), [offsets[row] for row in rows.tolist()])
-        return online
 
-    def _observe_one(self, number: int, batch: Batch, offsets: Sequence[int]) -> NDArray[np.float32]:
-        partition = self._partitions.setdefault(number, _Partition(offsets[0]))
-        partition.mark(offsets[0])
-        # At once, and not when the batch is committed: a history that has seen more than that is built anew.
-        partition.position = offsets[-1] + 1
-        return observe(partition.history, batch)
+        def observe_one(number: int, events: Events, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+            first, last = offsets[rows[0]], offsets[rows[-1]]
+            partition = self._partitions.setdefault(number, _Partition(first))
+            partition.mark(first)
+            # At once, and not when the batch is committed: a history that has seen more than that is built anew.
+            partition.position = last + 1
+            return partition.history.observe(events)
+
+        return observe(batch, np.array(partitions), observe_one)
 
     def book(self, book: list[TopicPartition]) -> list[TopicPartition]:
         """The offsets to commit, whose rows have been observed, with the places to begin at as their metadata."""
@@ -172,7 +166,7 @@ class Past:
             batch, _ = self._features.build(rows, positions)
             if batch.rows:
                 partition.mark(piece[batch.positions[0]].offset() or 0)
-                remember(partition.history, batch)
+                partition.history.add(events_of(batch))
 
 
 def _by_partition(messages: list[Message], ends: dict[int, int]) -> Iterator[tuple[int, list[Message]]]:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from infra.errors import TerminalError
 from scoring.decode import decode_batch
-from scoring.features import MODEL_INPUTS, Batch, Features
-from scoring.history import ONLINE_INPUTS, History
+from scoring.features import Batch, Features
+from scoring.history import History
+from scoring.inputs import INPUT_NAMES, observe
 from training.labels import UNKNOWN, Said
 
 # Rows that are computed at once. The answers do not depend on it; this many keep the arrays in the cache.
@@ -33,10 +34,6 @@ _COLUMNS: dict[str, Any] = {
     "said": np.dtype("i1"),  # the verdict in `Labels`, -1 where there is none
     "said_at": np.dtype("<i8"),  # when it was there, on the clock of `time`
 }
-INPUT_NAMES = (*MODEL_INPUTS, *ONLINE_INPUTS)
-"""All inputs that the scorer can compute."""
-# In the order of `History.observe`.
-_HISTORY_COLUMNS = ("customer", "merchant", "category", "time", "amount", "latitude", "longitude")
 FORMAT = 1
 """Of the columns: another one makes datasets that are there unusable."""
 _META, _INPUTS = "dataset.json", "inputs"
@@ -192,18 +189,8 @@ def compute(pieces: Iterable[Piece], features: Features, dead: dict[str, int]) -
             if batch.rows:
                 partition = np.asarray(piece.partitions[part], np.int32)[batch.positions]
                 arrived = None if piece.arrived is None else np.asarray(piece.arrived[part])[batch.positions]
-                inputs = np.concatenate([batch.inputs, _observed(histories, partition, batch)], axis=1)
-                yield Computed(batch, inputs, partition, arrived)
-
-
-def _observed(histories: dict[int, History], partition: NDArray[np.int32], batch: Batch) -> NDArray[np.float32]:
-    """The online inputs, each partition by its own history: float32 [rows, ONLINE_INPUTS]."""
-    columns = [getattr(batch, name) for name in _HISTORY_COLUMNS]
-    result = np.empty((len(partition), len(ONLINE_INPUTS)), np.float32)
-    for number in np.unique(partition).tolist():
-        rows = np.flatnonzero(partition == number)
-        result[rows] = histories[number].observe(*(column[rows] for column in columns))
-    return result
+                online = observe(batch, partition, lambda number, events, _: histories[number].observe(events))
+                yield Computed(batch, np.concatenate([batch.inputs, online], axis=1), partition, arrived)
 
 
 def _columns(computed: Computed, labels: dict[str, Said]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a model can be given to look at."""
 
 from scoring.features import MODEL_INPUTS
-from training.dataset import INPUT_NAMES
+from scoring.inputs import INPUT_NAMES
 
 # Codes that number things arbitrarily, and the month, of which no history here has all twelve. A model that splits on
 # them learns one population by heart, and is wrong for every other.

@@ -22,7 +22,7 @@ from scoring.decode import decode_batch
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.history import ONLINE_INPUTS, History
-from scoring.inputs import observe
+from scoring.inputs import events_of
 from scoring.model import Model, unpack_model
 from simulator.population import write_population
 from tests.integration.scored import drain, produce, simulated
@@ -60,7 +60,7 @@ def scored_again(settings: Settings, features: Features, model: Model) -> dict[t
         messages = [m for m in log if m.partition() == partition]
         rows, positions, _ = decode_batch([m.value() for m in messages])
         batch, _ = features.build(rows, positions)
-        online = observe(History(), batch)
+        online = History().observe(events_of(batch))
         probability, _ = model.predict(model.matrix.build(batch.inputs, online))
         for position, row, chance in zip(batch.positions, online[:, columns], probability, strict=True):
             found[partition, messages[position].offset()] = [None if np.isnan(v) else v for v in row] + [chance]

@@ -23,6 +23,7 @@ from scoring.history import (
     ONLINE_VERSION,
     RATIO_LIMIT,
     WINDOWS,
+    Events,
     History,
 )
 
@@ -95,22 +96,24 @@ def clip(value: float) -> float:
     return max(-RATIO_LIMIT, min(RATIO_LIMIT, value))
 
 
+def columns(events: list[Event]) -> Events:
+    return Events(*(np.array([getattr(e, name) for e in events]) for name in Events._fields))
+
+
 def observed(events: list[Event], sizes: list[int], history: History | None = None) -> np.ndarray:
     """The features with the log cut into batches of these sizes, and again from the first on."""
     history = history or History()
     parts, at, turn = [], 0, 0
     while at < len(events):
         batch = events[at : at + sizes[turn % len(sizes)]]
-        names = ("card", "merchant", "category", "time", "amount", "latitude", "longitude")
-        parts.append(history.observe(*(np.array([getattr(e, name) for e in batch]) for name in names)))
+        parts.append(history.observe(columns(batch)))
         at, turn = at + len(batch), turn + 1
     return np.concatenate(parts)
 
 
 def test_rows_that_are_only_added_are_seen_as_well():
     events, history = drawn(900, 4, 4, 20, 5), History()
-    names = ("card", "merchant", "category", "time", "amount", "latitude", "longitude")
-    history.add(*(np.array([getattr(e, name) for e in events[:700]]) for name in names))
+    history.add(columns(events[:700]))
     assert observed(events[700:], [50], history).tobytes() == reference(events)[700:].tobytes()
 
 
