@@ -21,7 +21,7 @@ from scoring.decode import decode_batch
 from scoring.features import Batch, Features
 from scoring.history import History
 from scoring.inputs import INPUT_NAMES, observe
-from training.labels import UNKNOWN, Said
+from training.labels import Said, heard
 
 # Rows that are computed at once. The answers do not depend on it; this many keep the arrays in the cache.
 PIECE_ROWS = 10_000
@@ -143,10 +143,15 @@ def build(
     try:
         for computed in compute(pieces, features, dead):
             computed.inputs.tofile(writers[_INPUTS])
-            columns = _columns(computed, labels)
+            batch = computed.batch
+            columns = vars(heard(batch, computed.arrived, labels)) | {
+                "amount": batch.amount,
+                "card": batch.customer,
+                "partition": computed.partition,
+            }
             for name, kind in _COLUMNS.items():
                 np.asarray(columns[name], kind).tofile(writers[name])
-            rows += len(computed.batch.rows)
+            rows += len(batch.rows)
     finally:
         for writer in writers.values():
             writer.close()
@@ -191,21 +196,3 @@ def compute(pieces: Iterable[Piece], features: Features, dead: dict[str, int]) -
                 arrived = None if piece.arrived is None else np.asarray(piece.arrived[part])[batch.positions]
                 online = observe(batch, partition, lambda number, events, _: histories[number].observe(events))
                 yield Computed(batch, np.concatenate([batch.inputs, online], axis=1), partition, arrived)
-
-
-def _columns(computed: Computed, labels: dict[str, Said]) -> dict[str, Any]:
-    batch = computed.batch
-    time = batch.time
-    said = [labels.get(row.trans_num) for row in batch.rows] if labels else [None] * len(batch.rows)
-    # A verdict is as late as it came after the transaction had arrived, whenever its log is played.
-    arrived = time if computed.arrived is None else computed.arrived
-    spoken = zip(said, time.tolist(), arrived.tolist(), strict=True)
-    return {
-        "time": time,
-        "amount": batch.amount,
-        "card": batch.customer,
-        "partition": computed.partition,
-        "own": [UNKNOWN if row.is_fraud is None else row.is_fraud for row in batch.rows],
-        "said": [UNKNOWN if verdict is None else verdict.fraud for verdict in said],
-        "said_at": [0 if v is None else at + max(0.0, v.at - came) for v, at, came in spoken],
-    }

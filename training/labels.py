@@ -1,5 +1,6 @@
 """What is known of a transaction, and since when: verdicts arrive late, and only those that are there can be learnt."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from infra.kafka import partitions
 from infra.settings import KafkaSettings, TrainingSettings
 from infra.topic_reader import TopicReader
+from scoring.features import Batch
 
 DAY = 86_400
 UNKNOWN = -1
@@ -30,6 +32,20 @@ class Labelled(Protocol):
     own: NDArray[np.int8]
     said: NDArray[np.int8]
     said_at: NDArray[np.int64]
+
+
+@dataclass
+class Heard:
+    """What was said of transactions; arrays with one entry each."""
+
+    time: NDArray[np.int64]
+    """Seconds since 1970 of the transaction's own date."""
+    own: NDArray[np.int8]
+    """The row's own is_fraud, -1 where it has none."""
+    said: NDArray[np.int8]
+    """The verdict in `Labels`, -1 where there is none."""
+    said_at: NDArray[np.int64]
+    """When it was there, on the clock of `time`."""
 
 
 class _Label(msgspec.Struct):
@@ -79,6 +95,26 @@ def _moment(text: str | None, arrived_ms: int) -> float:
         return datetime.fromisoformat(text).timestamp() if text else arrived_ms / 1000
     except ValueError:
         return arrived_ms / 1000
+
+
+def heard(batch: Batch, arrived: NDArray[np.float64] | None, labels: dict[str, Said]) -> Heard:
+    """What was said of a batch.
+
+    Args:
+        batch: the transactions.
+        arrived: when Kafka took each, in seconds since 1970; None outside Kafka.
+        labels: verdicts by transaction number.
+    """
+    time = batch.time
+    said = [labels.get(row.trans_num) for row in batch.rows] if labels else [None] * len(batch.rows)
+    # A verdict is as late as it came after the transaction had arrived, whenever its log is played.
+    came = zip(said, time.tolist(), (time if arrived is None else arrived).tolist(), strict=True)
+    return Heard(
+        time=time,
+        own=np.array([UNKNOWN if row.is_fraud is None else row.is_fraud for row in batch.rows], np.int8),
+        said=np.array([UNKNOWN if verdict is None else verdict.fraud for verdict in said], np.int8),
+        said_at=np.array([0 if v is None else at + max(0.0, v.at - taken) for v, at, taken in came]).astype(np.int64),
+    )
 
 
 def known_labels(dataset: Labelled, now: int, settings: TrainingSettings) -> NDArray[np.int8]:

@@ -20,7 +20,7 @@ from scoring.decode import decode_batch
 from scoring.features import MODEL_INPUTS, Features
 from scoring.history import ONLINE_INPUTS
 from scoring.manifest import ModelManifest
-from training.labels import DAY, UNKNOWN, Said, known_labels
+from training.labels import DAY, Heard, Said, heard, known_labels
 
 SLICES = 20
 """Of each partition."""
@@ -132,7 +132,8 @@ class _Rows:
         self._static = [MODEL_INPUTS.index(name) for name in self._names if name in MODEL_INPUTS]
         self._order = [*(MODEL_INPUTS[at] for at in self._static), *self._online]
         self._inputs: list[NDArray[np.float32]] = []
-        self._columns: list[tuple[NDArray[np.int64], list[float], list[int], list[int], list[float]]] = []
+        self._scores: list[float] = []
+        self._heard: list[Heard] = []
 
     def add(self, heads: dict[int, tuple[_Head, bytes]], messages: Iterator[Message]) -> None:
         """Add predictions, by the offset of their transaction, with those transactions among `messages`."""
@@ -147,32 +148,21 @@ class _Rows:
         online = [[_number(answer.get(name)) for name in self._online] for answer in answers]
         static = batch.inputs[:, self._static]
         self._inputs.append(np.concatenate([static, np.array(online, np.float32)], axis=1) if online else static)
-        said = [self._labels.get(head.transaction_number) for head, _ in told]
-        arrived = [message.timestamp()[1] / 1000 for message in mine]
-        self._columns.append(
-            (
-                batch.time,
-                [head.fraud_probability for head, _ in told],
-                [UNKNOWN if row.is_fraud is None else row.is_fraud for row in batch.rows],
-                [UNKNOWN if verdict is None else int(verdict.fraud) for verdict in said],
-                [
-                    0.0 if verdict is None else at + max(0.0, verdict.at - came)
-                    for verdict, at, came in zip(said, batch.time.tolist(), arrived, strict=True)
-                ],
-            )
-        )
+        arrived = np.array([message.timestamp()[1] / 1000 for message in mine])
+        self._scores += [head.fraud_probability for head, _ in told]
+        self._heard.append(heard(batch, arrived, self._labels))
 
     def window(self, settings: MonitorSettings, training: TrainingSettings, predictions: int) -> Window:
         if not self._inputs:
             return empty_window(self._names, predictions)
-        at, score, own, said, said_at = (np.concatenate(column) for column in zip(*self._columns, strict=True))
+        known = Heard(*map(np.concatenate, zip(*(vars(part).values() for part in self._heard), strict=True)))
         inputs = np.concatenate(self._inputs)[:, [self._order.index(name) for name in self._names]]
-        known = _Known(at, own.astype(np.int8), said.astype(np.int8), said_at.astype(np.int64))
-        now = int(max(at.max(), said_at.max()))
+        at = known.time
+        now = int(max(at.max(), known.said_at.max()))
         return Window(
             names=self._names,
             inputs=inputs,
-            score=score.astype(np.float32),
+            score=np.array(self._scores, np.float32),
             time=at,
             label=known_labels(known, now, training),
             newest=at > at.max() - settings.window_days * DAY,
@@ -191,14 +181,6 @@ def empty_window(names: tuple[str, ...], predictions: int = 0) -> Window:
         newest=np.empty(0, np.bool_),
         predictions=predictions,
     )
-
-
-@dataclass
-class _Known:
-    time: NDArray[np.int64]
-    own: NDArray[np.int8]
-    said: NDArray[np.int8]
-    said_at: NDArray[np.int64]
 
 
 def _number(value: object) -> float:
