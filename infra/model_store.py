@@ -8,7 +8,7 @@ was decided on older ones fails instead of undoing another's.
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,6 +55,10 @@ class Roles(msgspec.Struct, frozen=True, kw_only=True):
     when: str = ""
     """ISO 8601, UTC; `assign` sets it."""
     why: str = ""
+
+    def alone(self, who: str, why: str) -> "Roles":
+        """The same without a challenger, for a reason."""
+        return msgspec.structs.replace(self, challenger=None, mode=None, canary_share=0.0, who=who, why=why)
 
     def check(self) -> None:
         """Nothing, if these can be.
@@ -224,7 +228,8 @@ class ModelStore:
         named = json.loads(package.manifest).get("sha256")
         if named != package.sha256:
             raise TerminalError(f"the manifest is that of the model {named}, the file is {package.sha256}")
-        self._write(list(_records(package)))
+        with _Writer(self._kafka) as producer:
+            self._send(producer, _records(package))
         return package.version
 
     def assign(self, roles: Roles, expected_generation: int) -> Roles:
@@ -258,11 +263,7 @@ class ModelStore:
             self._send(producer, [(_ROLES, msgspec.json.encode(written))])
         return written
 
-    def _write(self, records: list[tuple[bytes, bytes]]) -> None:
-        with _Writer(self._kafka) as producer:
-            self._send(producer, records)
-
-    def _send(self, producer: Producer, records: list[tuple[bytes, bytes]]) -> None:
+    def _send(self, producer: Producer, records: Iterable[tuple[bytes, bytes]]) -> None:
         producer.begin_transaction()
         for key, value in records:
             producer.produce(self._topic, value, key, _PARTITION)

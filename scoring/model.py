@@ -14,7 +14,14 @@ from infra.errors import TerminalError
 from infra.model_store import Package
 from infra.settings import Settings
 from scoring.inputs import InputMatrix
-from scoring.manifest import ModelManifest, booster_path, decode_manifest, plain_manifest, read_manifest
+from scoring.manifest import (
+    ModelManifest,
+    booster_path,
+    decode_manifest,
+    encode_manifest,
+    plain_manifest,
+    read_manifest,
+)
 from scoring.reasons import Explainer, explainer
 
 PROJECT_MODEL = Path(__file__).parent / "models" / "fraud.onnx"
@@ -82,17 +89,32 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     Raises:
         TerminalError: the file is missing, damaged, another one than expected, or not such a classifier.
     """
+    data, manifest, booster = _files(path)
+    digest = hashlib.sha256(data).hexdigest()
+    for expected in filter(None, (sha256, manifest.sha256)):
+        if digest != expected.lower():
+            raise TerminalError(f"the model {path} has sha256 {digest}, expected {expected}: not loaded")
+    return _build(data, manifest, booster, path)
+
+
+def read_package(path: Path) -> Package:
+    """The files of a model on disk, for the store.
+
+    Raises:
+        TerminalError: they cannot be read, or the manifest not be served.
+    """
+    data, manifest, booster = _files(path)
+    return Package(data, encode_manifest(manifest), booster)
+
+
+def _files(path: Path) -> tuple[bytes, ModelManifest, bytes | None]:
+    """Model, manifest and booster."""
     try:
         data = path.read_bytes()
         booster = booster_path(path).read_bytes() if booster_path(path).exists() else None
     except OSError as error:
         raise TerminalError(f"cannot read the model {path}: {error.strerror}") from error
-    digest = hashlib.sha256(data).hexdigest()
-    manifest = read_manifest(path) or plain_manifest(data, path.stem)
-    for expected in filter(None, (sha256, manifest.sha256)):
-        if digest != expected.lower():
-            raise TerminalError(f"the model {path} has sha256 {digest}, expected {expected}: not loaded")
-    return _build(data, manifest, booster, path)
+    return data, read_manifest(path) or plain_manifest(data, path.stem), booster
 
 
 def unpack_model(package: Package) -> Model:

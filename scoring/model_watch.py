@@ -3,8 +3,6 @@
 import logging
 import threading
 
-import msgspec
-
 from infra.errors import FraudflowError, TerminalError, TransientError
 from infra.model_store import ModelFollower, Models, ModelStore, Roles, RolesChanged
 from infra.settings import Settings
@@ -116,14 +114,7 @@ class ModelWatch(threading.Thread):
             return
         roles, reason = self._broken
         why = f"challenger {roles.challenger} rolled back: {reason}"
-        alone = msgspec.structs.replace(
-            roles,
-            challenger=None,
-            mode=None,
-            canary_share=0.0,
-            who=f"scorer of {self._settings.scoring.group_id}",
-            why=why,
-        )
+        alone = roles.alone(f"scorer of {self._settings.scoring.group_id}", why)
         try:
             ModelStore(self._settings.kafka).assign(alone, roles.generation)
         except RolesChanged as error:  # by another scorer that saw the same, or by a person: they know better

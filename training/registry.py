@@ -29,8 +29,9 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_
 from infra.errors import TerminalError, TransientError
 from infra.model_store import Package
 from infra.settings import Settings
+from scoring.model import read_package
 from training.places import artifact_location, tracking_uri, training_home
-from training.served import MODEL_FILE, read_package
+from training.served import MODEL_FILE
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _FOLDER = "model"
@@ -129,6 +130,7 @@ class Registry:
 
         Raises:
             TransientError: they cannot be had.
+            TerminalError: what is kept there is no model that can be served.
         """
         with tempfile.TemporaryDirectory() as place:
             try:

@@ -3,13 +3,10 @@
 import getpass
 import os
 
-import msgspec
-
 from infra.errors import TerminalError
 from infra.model_store import Bounds, ModelStore, Package, Roles
 from infra.settings import Settings
-from scoring.model import model_file
-from training.served import read_package
+from scoring.model import model_file, read_package
 
 SHADOW, CANARY = "shadow", "canary"
 
@@ -88,8 +85,7 @@ def stop_trial(store: ModelStore, why: str) -> Roles:
     before = store.read().roles
     if before is None or before.challenger is None:
         raise TerminalError("no model is being tried beside the champion")
-    after = msgspec.structs.replace(before, challenger=None, mode=None, canary_share=0.0, who=_who(), why=why)
-    return store.assign(after, before.generation)
+    return store.assign(before.alone(_who(), why), before.generation)
 
 
 def _who() -> str:
