@@ -26,8 +26,9 @@ FED = 3_000
 PATIENCE_MS = 60_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Gone with the module: while Playwright runs, its event loop makes Prefect take every call for an async one."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         try:
@@ -65,7 +66,7 @@ class Shown:
         self.project()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Shown]:
     services = {stack.KAFKA, stack.HAZELCAST, stack.DASHBOARD}
     with running(tmp_path_factory.mktemp("shown"), services) as settings:
@@ -79,7 +80,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterato
         client.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """Pages share the browser's cache; Streamlit has a session for each."""
     opened = browser.new_context(viewport={"width": 1360, "height": 900})
