@@ -11,9 +11,8 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from infra.errors import TerminalError, TransientError
-from infra.hazelcast import connect
 from infra.kafka import GroupReader, ensure_topics
-from infra.projection import Projection
+from infra.projection import ensure_projection
 from infra.s3 import is_s3
 from infra.settings import Settings, get_settings
 from scoring.supervisor import Supervisor, Totals
@@ -132,19 +131,12 @@ class _Watch:
     def _keep_projection(self) -> None:
         """Jobs and mappings die with the last Hazelcast member: make them again, and never stop scoring for it."""
         try:
-            client = connect(self._settings.hazelcast, timeout_seconds=2)
-        except TransientError as error:
-            self._logger.warning("no projection for now: %s", error)
-            return
-        try:
-            created = Projection(client, self._settings).ensure()
+            created = ensure_projection(self._settings, connect_seconds=2)
         except TransientError as error:
             self._logger.warning("no projection for now: %s", error)
         else:
             if created:
                 self._logger.info("projection: created %s", ", ".join(created))
-        finally:
-            client.shutdown()
 
     def close(self, totals: Totals) -> None:
         self._view.totals = totals

@@ -15,7 +15,7 @@ from hazelcast.errors import HazelcastError
 from hazelcast.sql import HazelcastSqlError
 
 from infra.errors import TerminalError, TransientError
-from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS, PROJECTED
+from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS, PROJECTED, connect
 from infra.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -220,6 +220,20 @@ class Projection:
                     "FRAUDFLOW_KAFKA__SSL_TRUSTSTORE_LOCATION where the members see other files than we do"
                 ) from None
             raise TransientError(f"Hazelcast SQL: {said}") from None
+
+
+def ensure_projection(settings: Settings, connect_seconds: float | None = None) -> list[str]:
+    """`Projection.ensure` on a connection of its own.
+
+    Args:
+        settings: name the cluster.
+        connect_seconds: to wait for it; left out, the setting's.
+    """
+    client = connect(settings.hazelcast, connect_seconds)
+    try:
+        return Projection(client, settings).ensure()
+    finally:
+        client.shutdown()
 
 
 def java_login(kafka: KafkaSettings) -> dict[str, str]:

@@ -4,13 +4,13 @@ import logging
 import threading
 
 from infra.errors import FraudflowError
-from infra.hazelcast import connect
-from infra.projection import Projection
+from infra.projection import ensure_projection
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0
+CONNECT_SECONDS = 2.0
 # A call to Hazelcast is given up after 15 s by default, and ECS waits 60 s for a scorer to end.
 STOP_SECONDS = 20.0
 
@@ -37,17 +37,10 @@ class ProjectionWatch(threading.Thread):
         """Look, make what is missing, wait; for as long as the scorer lives."""
         while not self._stop_event.is_set():
             try:
-                self._look()
+                ensure_projection(self._settings, CONNECT_SECONDS)
                 self._told = ""
             except FraudflowError as error:
                 if str(error) != self._told:
                     logger.warning("no projection for now: %s", error)
                 self._told = str(error)
             self._stop_event.wait(LOOK_SECONDS)
-
-    def _look(self) -> None:
-        client = connect(self._settings.hazelcast, timeout_seconds=2)
-        try:
-            Projection(client, self._settings).ensure()
-        finally:
-            client.shutdown()

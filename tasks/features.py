@@ -11,7 +11,8 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from infra.feature_store import FeatureStore
+from infra.feature_store import FeatureStore, Manifest
+from infra.feature_tables import FeatureTables
 from infra.hazelcast import connect
 from infra.s3 import is_s3
 from infra.settings import get_settings
@@ -36,6 +37,21 @@ def find_data(data: str | None) -> str:
         client.shutdown()
     # The simulator's own is made anew where it is not: a container's files end with it.
     return demo_data() if manifest is None or manifest.source == str(_demo_folder().resolve()) else manifest.source
+
+
+def loaded_tables() -> tuple[Manifest, FeatureTables] | None:
+    """What is loaded, with its manifest; None where nothing is.
+
+    Raises:
+        TransientError: Hazelcast does not answer, or has lost it.
+    """
+    client = connect(get_settings().hazelcast)
+    try:
+        store = FeatureStore(client)
+        manifest = store.read_manifest()
+        return None if manifest is None else (manifest, store.read_snapshot(manifest))
+    finally:
+        client.shutdown()
 
 
 def demo_data() -> str:

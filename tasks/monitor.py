@@ -23,13 +23,12 @@ from prefect.events import emit_event
 from prefect.variables import Variable
 
 from infra.dead_letters import open_letters
-from infra.feature_store import FeatureStore
-from infra.hazelcast import connect
 from infra.kafka import GroupReader
 from infra.model_store import ModelStore
 from infra.settings import get_settings
 from scoring.features import Features
 from scoring.model import unpack_model
+from tasks.features import loaded_tables
 from tasks.retry import transient_only
 from training.checks import DRIFT, QUALITY, Operations, drift_of, facts, findings_of, quality_of
 from training.incidents import Change, Finding, follow
@@ -56,18 +55,11 @@ def measure() -> dict[str, Any]:
     now = datetime.now(UTC)
     model = unpack_model(champion_of(ModelStore(settings.kafka), settings)).manifest
     kafka = settings.kafka
-    client = connect(settings.hazelcast)
-    try:
-        store = FeatureStore(client)
-        loaded = store.read_manifest()
-        features = Features.from_tables(store.read_snapshot(loaded)) if loaded else None
-    finally:
-        client.shutdown()
-    window = (
-        gather(kafka, features, model, read_labels(kafka), settings.monitor, settings.training)
-        if features
-        else empty_window(model.names)
-    )
+    loaded = loaded_tables()
+    window = empty_window(model.names)
+    if loaded:
+        features = Features.from_tables(loaded[1])
+        window = gather(kafka, features, model, read_labels(kafka), settings.monitor, settings.training)
     since = now - timedelta(days=settings.monitor.window_days)
     group = GroupReader(kafka, settings.scoring.group_id, kafka.topics.transactions)
     try:
@@ -76,7 +68,7 @@ def measure() -> dict[str, Any]:
         group.close()
     dead = sum(letter.at >= since for letter in open_letters(kafka))
     # A load of unchanged files writes nothing, and says no less that the features are fresh.
-    fresh = max(filter(None, (datetime.fromisoformat(loaded.loaded_at), _last_load()))) if loaded else None
+    fresh = max(filter(None, (datetime.fromisoformat(loaded[0].loaded_at), _last_load()))) if loaded else None
     operations = Operations(lag, dead, window.predictions, fresh, now)
     drift = drift_of(window, model, settings.scoring.alert_threshold)
     quality = quality_of(window, model, settings.scoring.alert_threshold)

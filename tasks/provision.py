@@ -3,9 +3,8 @@
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from infra.hazelcast import connect
 from infra.kafka import TopicDifference, ensure_topics, topic_differences
-from infra.projection import Projection
+from infra.projection import ensure_projection
 from infra.settings import get_settings
 from tasks.retry import transient_only
 
@@ -30,9 +29,4 @@ def compare_topics() -> list[TopicDifference]:
 @task(retries=3, retry_delay_seconds=RETRY_DELAYS, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def provide_projection() -> list[str]:
     """Create the Hazelcast SQL jobs that are missing; their names."""
-    settings = get_settings()
-    client = connect(settings.hazelcast)
-    try:
-        return Projection(client, settings).ensure()
-    finally:
-        client.shutdown()
+    return ensure_projection(get_settings())

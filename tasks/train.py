@@ -14,17 +14,15 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from infra.errors import TerminalError
-from infra.feature_store import FeatureStore
 from infra.feature_tables import FeatureTables
-from infra.hazelcast import connect
 from infra.model_store import ModelStore
-from infra.settings import Settings, get_settings
+from infra.settings import get_settings
 from infra.transaction_sources import open_source
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.history import ONLINE_VERSION
 from scoring.model import load_model, unpack_model
-from tasks.features import demo_data
+from tasks.features import demo_data, loaded_tables
 from tasks.retry import transient_only
 from training import dataset
 from training.input_sets import TITLES
@@ -121,7 +119,7 @@ def compute_history(of: HistoryOf) -> str:
     require_training()
     settings, logger = get_settings(), get_run_logger()
     started = time.monotonic()
-    tables = _tables(of, settings)
+    tables = _tables(of)
     if of.source == "topics":
         source, identity = None, topic_identity(settings.kafka)
     else:
@@ -156,19 +154,14 @@ def _source(of: HistoryOf) -> Any:
     return simulated(Path(of.data or demo_data()), of.count, of.seed, of.days)
 
 
-def _tables(of: HistoryOf, settings: Settings) -> FeatureTables:
+def _tables(of: HistoryOf) -> FeatureTables:
     """Of the folder that is named; else what scorers use now; the simulator's own for what it simulates."""
     if of.data or of.source == "simulator":
         return read_feature_files(Path(of.data or demo_data()))
-    client = connect(settings.hazelcast)
-    try:
-        store = FeatureStore(client)
-        manifest = store.read_manifest()
-        if manifest is None:
-            raise TerminalError("no features are loaded: run load-features, or name the folder as `data`")
-        return store.read_snapshot(manifest)
-    finally:
-        client.shutdown()
+    loaded = loaded_tables()
+    if loaded is None:
+        raise TerminalError("no features are loaded: run load-features, or name the folder as `data`")
+    return loaded[1]
 
 
 def _forget_old(histories: Path) -> None:
