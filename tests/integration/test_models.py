@@ -107,7 +107,8 @@ def test_online_features_survive_kills_rebalances_poison_and_new_features(
     FeatureStore(client).load(newer)
 
     def scored_with_newer() -> bool:
-        seed(settings.kafka, simulated(made, 10), os.urandom(4).hex())
+        # Enough cards for each partition to have some: one that was scored to its end before has the old version last.
+        seed(settings.kafka, simulated(made, 100), os.urandom(4).hex())
         return newest(settings, "features_version") == {newer.version}
 
     until(scored_with_newer, what="the new features")
