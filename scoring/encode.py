@@ -7,7 +7,7 @@ kept. Numbers are formatted by column, in one call each. What is left for a row 
 import json
 from collections.abc import Callable, Iterable
 from itertools import repeat
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -72,47 +72,31 @@ class Encoder:
             Keys (transaction numbers) and values, in the order of the batch.
         """
         partition = {p: b'%d,"source_offset":' % p for p in set(partitions)}
-        values = [
-            b"".join(
-                (
-                    b'{"transaction_number":',
-                    _text(row.trans_num),
-                    b',"transaction_date":"',
-                    row.transaction_date.encode(),
-                    _IS_FRAUD[row.is_fraud],
-                    amount,
-                    merchant,
-                    latitude,
-                    b',"merchant_lon":',
-                    longitude,
-                    customer,
-                    distance,
-                    date,
-                    score,
-                    _VERDICT[says],
-                    partition[part],
-                    at,
-                    end,
-                )
-            )
-            for row, amount, merchant, latitude, longitude, customer, distance, date, score, says, part, at, end in zip(
-                batch.rows,
-                _numbers(batch.amount),
-                self._merchants.take(batch.merchant),
-                _numbers(batch.latitude),
-                _numbers(batch.longitude),
-                self._customers.take(batch.customer),
-                _numbers(np.round(batch.distance_km, 6)),
-                self._dates.take(batch.date_code),
-                _numbers(probability),
-                label.tolist(),
-                partitions,
-                _numbers(np.array(offsets)),
-                ends,
-                strict=True,
-            )
-        ]
-        return [row.trans_num.encode() for row in batch.rows], values
+        count = len(batch.rows)
+        numbers = list(map(_NUMBER, batch.rows))
+        # In C from end to end: a loop in Python takes twice as long.
+        pieces = zip(
+            repeat(b'{"transaction_number":', count),
+            map(_text, numbers),
+            repeat(b',"transaction_date":"', count),
+            map(str.encode, map(_DATE, batch.rows)),
+            map(_IS_FRAUD.__getitem__, map(_FRAUD, batch.rows)),
+            _numbers(batch.amount),
+            self._merchants.take(batch.merchant),
+            _numbers(batch.latitude),
+            repeat(b',"merchant_lon":', count),
+            _numbers(batch.longitude),
+            self._customers.take(batch.customer),
+            _numbers(np.round(batch.distance_km, 6)),
+            self._dates.take(batch.date_code),
+            _numbers(probability),
+            map(_VERDICT.__getitem__, label.tolist()),
+            map(partition.__getitem__, partitions),
+            _numbers(np.array(offsets)),
+            ends,
+            strict=True,
+        )
+        return list(map(str.encode, numbers)), list(map(b"".join, pieces))
 
     def _customer(self, row: int) -> bytes:
         record = self._features.customers.row(row, named=True)
@@ -143,6 +127,7 @@ class Encoder:
         )
 
 
+_NUMBER, _DATE, _FRAUD = attrgetter("trans_num"), attrgetter("transaction_date"), attrgetter("is_fraud")
 _IS_FRAUD = {
     0: b'","is_fraud":0,"amount":',
     1: b'","is_fraud":1,"amount":',

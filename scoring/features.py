@@ -6,6 +6,8 @@ that a batch indexes by row number.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
+from operator import attrgetter
 
 import numpy as np
 import polars as pl
@@ -47,6 +49,7 @@ _MERCHANT_COLUMNS = {"category": "category_code", "merchant": "merchant_code"}
 # A merchant may be of a category that the dictionary lacks: the published merchants are of 16 kinds, the published
 # dictionary has 14. It is then missing (NaN), for which every tree has a branch, and no code is made up.
 _MAY_BE_MISSING = {"category"}
+_MARKS = frozenset({None, 0, 1})
 _AMOUNT_LIMIT = 1e12  # beyond it, an amount is a mistake of the sender; float32 still holds it
 
 
@@ -162,8 +165,8 @@ class Features:
         """
         rejected: dict[int, Rejected] = {}
         dates = _parse_dates([row.transaction_date for row in rows])
-        customer = self._find(self.customer.index, [row.cc_num for row in rows])
-        merchant = np.array([self.merchant.index.get(row.merchant, -1) for row in rows], np.intp)
+        customer = _find(self.customer.index, [row.cc_num for row in rows])
+        merchant = _find(self.merchant.index, [row.merchant for row in rows])
         amount = np.array([row.amt for row in rows], np.float64)
         latitude = np.array([row.merch_lat for row in rows], np.float64)
         longitude = np.array([row.merch_long for row in rows], np.float64)
@@ -178,7 +181,7 @@ class Features:
             & ~self.customer.incomplete[customer]
             & ~self.merchant.incomplete[merchant]
             & self._date_known[date_code]
-            & np.array([bool(row.trans_num) and row.is_fraud in (None, 0, 1) for row in rows], bool)
+            & _answerable(rows)
         )
         if not good.all():
             for i in np.flatnonzero(~good).tolist():
@@ -212,10 +215,6 @@ class Features:
         )
         return batch, rejected
 
-    @staticmethod
-    def _find(index: dict[int | str, int], cards: list[int | str]) -> NDArray[np.intp]:
-        return np.array([index.get(card if type(card) is int else card_key(card), -1) for card in cards], np.intp)
-
     def _distance_km(
         self, customer: NDArray[np.intp], latitude: NDArray[np.float64], longitude: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -232,7 +231,7 @@ class Features:
         """What is wrong with a transaction; the sender's mistakes before what we do not know."""
         if not row.trans_num:
             return Rejected(Reason.INVALID_VALUE, "trans_num is empty")
-        if row.is_fraud not in (None, 0, 1):
+        if row.is_fraud not in _MARKS:
             return Rejected(Reason.INVALID_VALUE, "is_fraud is neither 0 nor 1")
         if not abs(row.amt) <= _AMOUNT_LIMIT:
             return Rejected(Reason.INVALID_VALUE, f"amt is beyond {_AMOUNT_LIMIT:g}")
@@ -257,14 +256,38 @@ class Features:
         return Rejected(Reason.UNKNOWN_CODE, "the dictionaries lack the date's weekday, month or hour")
 
 
+def _find(index: dict[int | str, int], keys: list[int | str] | list[str]) -> NDArray[np.intp]:
+    """The row of each key, -1 where there is none."""
+    found = np.fromiter(map(index.get, keys, repeat(-1)), np.intp, len(keys))
+    for i in np.flatnonzero(found < 0).tolist():  # a card number may be written as text
+        found[i] = index.get(card_key(keys[i]), -1)
+    return found
+
+
+def _answerable(rows: list[Transaction]) -> NDArray[np.bool_]:
+    """Which transactions have a number, and a mark of known fraud that is one."""
+    if all(map(attrgetter("trans_num"), rows)) and _MARKS.issuperset(map(attrgetter("is_fraud"), rows)):
+        return np.ones(len(rows), bool)
+    return np.array([bool(row.trans_num) and row.is_fraud in _MARKS for row in rows], bool)
+
+
 def _parse_dates(dates: list[str]) -> NDArray[np.datetime64]:
     """Dates to datetime64[s]; NaT where the form is not `yyyy-MM-dd HH:mm:ss` or no such day exists."""
-    if all(len(date) == 19 and date[10] == " " and date[4] == "-" for date in dates):
+    if _have_the_form(dates):
         try:
             return np.array(dates, "datetime64[s]")
         except ValueError:
             pass  # one of them is no date: find out which, one by one
     return np.array([_parse_date(date) for date in dates], "datetime64[s]")
+
+
+def _have_the_form(dates: list[str]) -> bool:
+    """Whether they are 19 characters with a hyphen after the year and a space after the day."""
+    text = "".join(dates)
+    if not text.isascii() or set(map(len, dates)) != {19}:
+        return False
+    characters = np.frombuffer(text.encode(), np.uint8).reshape(-1, 19)
+    return bool((characters[:, 4] == ord("-")).all() and (characters[:, 10] == ord(" ")).all())
 
 
 def _parse_date(date: str) -> np.datetime64:

@@ -22,7 +22,7 @@ from scoring.supervisor import Supervisor
 from simulator.population import write_population
 from simulator.transactions import Simulation
 from tests.conftest import PROJECT, environment
-from tests.integration.scored import committed, drain, simulated
+from tests.integration.scored import committed, drain, simulated, written
 from tests.kafka_log import read, values
 from tests.waiting import until
 
@@ -54,13 +54,13 @@ def test_a_killed_scorer_loses_and_doubles_nothing(settings, client: HazelcastCl
     FeatureStore(client).load(read_feature_files(directory))
     seed(settings.kafka, simulated(made, SENT), "kill")
     # A commit for every hundred transactions: many moments in which to die, and far from the end when it does.
-    first = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="100")
-    for kills in range(1, 3):
-        until(lambda at=kills: committed(settings) > at * 2_000, what="progress")
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        assert committed(settings) < SENT
-        first = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="100" if kills < 2 else "10000")
+    scorer = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="100")
+    for progress, batch in ((2_000, "100"), (4_000, "10000")):
+        until(lambda at=progress: written(settings) > at, what="progress")
+        scorer.send_signal(signal.SIGKILL)
+        scorer.wait()
+        assert written(settings) < SENT
+        scorer = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH=batch)
     drain(settings)
     sources = [
         (p["source_partition"], p["source_offset"]) for p in values(settings.kafka, settings.kafka.topics.predictions)
@@ -79,7 +79,7 @@ def test_sigterm_commits_what_was_taken_and_leaves_the_group(settings, client, s
     FeatureStore(client).load(read_feature_files(directory))
     seed(settings.kafka, simulated(made, 20_000), "term")
     scorer = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="500")
-    until(lambda: committed(settings) > 1_000, what="progress")
+    until(lambda: written(settings) > 1_000, what="progress")
     scorer.terminate()
     assert scorer.wait(10) == 0
     seen = committed(settings)
