@@ -24,13 +24,18 @@ _text = msgspec.json.encode
 class _Fragments:
     """The part of the JSON that is the same for every transaction of a customer, a merchant or an hour; made once."""
 
-    def __init__(self, count: int, make: Callable[[int], bytes]):
-        self._fragments = [b""] * count
-        self._missing = np.ones(count, bool)
+    def __init__(self, make: Callable[[int], bytes]):
+        self._fragments: list[bytes] = []
+        self._missing = np.empty(0, bool)
         self._make = make
 
     def take(self, rows: NDArray[np.intp]) -> tuple[bytes, ...]:
         """The fragments of these rows."""
+        new = int(rows.max()) + 1 - len(self._fragments)
+        if new > 0:
+            new = max(new, len(self._fragments))
+            self._fragments += [b""] * new
+            self._missing = np.append(self._missing, np.ones(new, bool))
         for row in np.unique(rows[self._missing[rows]]).tolist():
             self._fragments[row] = self._make(row)
             self._missing[row] = False
@@ -45,9 +50,9 @@ class Encoder:
     def __init__(self, features: Features, mask_card_numbers: bool, token_key: bytes):
         self._features = features
         self._hidden, self._token_key = mask_card_numbers, token_key
-        self._customers = _Fragments(features.customers.height, self._customer)
-        self._merchants = _Fragments(features.merchants.height, self._merchant)
-        self._dates = _Fragments(len(features.date_codes), self._date)
+        self._customers = _Fragments(self._customer)
+        self._merchants = _Fragments(self._merchant)
+        self._dates = _Fragments(self._date)
 
     def encode(
         self,
@@ -99,7 +104,7 @@ class Encoder:
         return list(map(str.encode, numbers)), list(map(b"".join, pieces))
 
     def _customer(self, row: int) -> bytes:
-        record = self._features.customers.row(row, named=True)
+        record = self._features.customer.frame.row(row, named=True)
         card = record["card"]
         hidden = self._hidden
         fields = {

@@ -4,18 +4,16 @@ Everything that can be known before a transaction arrives is computed once per f
 that a batch indexes by row number.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import repeat
+from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from infra.feature_tables import FeatureTables
 from scoring.geography import haversine_km
-from scoring.transaction import Reason, Rejected, Transaction, card_key
+from scoring.lookup import Customers, Lookup
+from scoring.transaction import Reason, Rejected, Transaction
 
 MODEL_INPUTS = (
     "cc_num",
@@ -35,7 +33,7 @@ MODEL_INPUTS = (
     "distance_from_home",
 )
 _COLUMN = {name: i for i, name in enumerate(MODEL_INPUTS)}
-_CUSTOMER_COLUMNS = {
+CUSTOMER_COLUMNS = {
     "cc_num": "cc_num_code",
     "gender": "gender_code",
     "zip": "zip_code",
@@ -46,49 +44,13 @@ _CUSTOMER_COLUMNS = {
     "age_group": "age_group_code",
 }
 _MERCHANT_COLUMNS = {"category": "category_code", "merchant": "merchant_code"}
+_CUSTOMER_PLACES = [_COLUMN[name] for name in CUSTOMER_COLUMNS]
+_MERCHANT_PLACES = [_COLUMN[name] for name in _MERCHANT_COLUMNS]
 # A merchant may be of a category that the dictionary lacks: the published merchants are of 16 kinds, the published
 # dictionary has 14. It is then missing (NaN), for which every tree has a branch, and no code is made up.
 _MAY_BE_MISSING = {"category"}
 _MARKS = frozenset({None, 0, 1})
 _AMOUNT_LIMIT = 1e12  # beyond it, an amount is a mistake of the sender; float32 still holds it
-
-
-@dataclass
-class Lookup:
-    """Rows of one table by key, with their model inputs.
-
-    Attributes:
-        index: key to row.
-        inputs: float32 [rows, columns], NaN where a code is missing.
-        columns: of the model's input matrix.
-        incomplete: bool [rows], true where a row lacks what every transaction needs.
-    """
-
-    index: dict[int | str, int]
-    inputs: NDArray[np.float32]
-    columns: list[int]
-    incomplete: NDArray[np.bool_]
-
-    @classmethod
-    def build(cls, keys: Sequence[int | str], frame: pl.DataFrame, names: dict[str, str]) -> "Lookup":
-        """`names` maps a model input to the column of `frame` that holds it."""
-        inputs = frame.select(pl.col(c).cast(pl.Float32) for c in names.values()).fill_null(float("nan"))
-        matrix = np.ascontiguousarray(inputs.to_numpy())
-        needed = [name not in _MAY_BE_MISSING for name in names]
-        return cls(
-            index={key: row for row, key in enumerate(keys)},
-            inputs=matrix,
-            columns=[_COLUMN[name] for name in names],
-            incomplete=np.asarray(np.isnan(matrix[:, needed]).any(axis=1)),
-        )
-
-    def missing_codes(self, row: int) -> str:
-        """The names of the inputs that a row lacks."""
-        return ", ".join(
-            MODEL_INPUTS[column]
-            for column, value in zip(self.columns, self.inputs[row], strict=True)
-            if np.isnan(value) and MODEL_INPUTS[column] not in _MAY_BE_MISSING
-        )
 
 
 @dataclass
@@ -112,35 +74,27 @@ class Batch:
     """The static inputs, [N, 15] in the order of `MODEL_INPUTS`."""
 
 
-@dataclass
 class Features:
     """All features of one version."""
 
-    version: str
-    customers: pl.DataFrame
-    merchants: pl.DataFrame
-    dictionaries: dict[str, dict[str, int]]
-    customer: Lookup = field(init=False)
-    merchant: Lookup = field(init=False)
+    def __init__(self, tables: FeatureTables, customers: Customers | None = None):
+        """Index the tables that the feature store gave.
 
-    def __post_init__(self) -> None:
-        self.customer = Lookup.build(
-            [card_key(card) for card in self.customers["card"].to_list()], self.customers, _CUSTOMER_COLUMNS
-        )
-        self.merchant = Lookup.build(self.merchants["merchant"].to_list(), self.merchants, _MERCHANT_COLUMNS)
+        Args:
+            tables: of the version.
+            customers: where `tables` has not all of them.
+        """
+        self.version = tables.version
+        self.merchants = tables.merchants
+        self.dictionaries = tables.dictionaries
+        self.customer = customers or Customers(tables.customers, CUSTOMER_COLUMNS)
+        self.merchant = Lookup(_MERCHANT_COLUMNS, _MAY_BE_MISSING)
+        self.merchant.add(self.merchants["merchant"].to_list(), self.merchants)
         names = self.merchants["category"].to_list()
         number = {name: i for i, name in enumerate(dict.fromkeys(names))}
         self._category = np.array([number[name] for name in names], np.intp)
-        self._home_latitude = np.radians(self.customers["customer_lat"].to_numpy())
-        self._home_longitude = np.radians(self.customers["customer_lon"].to_numpy())
-        self._home_cosine = np.cos(self._home_latitude)
         self._date_inputs, self.date_codes = self._date_table()
         self._date_known = np.array([codes is not None for codes in self.date_codes], bool)
-
-    @classmethod
-    def from_tables(cls, tables: FeatureTables) -> "Features":
-        """Index the tables that the feature store gave."""
-        return cls(tables.version, tables.customers, tables.merchants, tables.dictionaries)
 
     def _date_table(self) -> tuple[NDArray[np.float32], list[tuple[int, int, int] | None]]:
         """All 7 x 12 x 24 triples of (weekday, month, hour) with their codes; NaN where a dictionary lacks one."""
@@ -165,8 +119,8 @@ class Features:
         """
         rejected: dict[int, Rejected] = {}
         dates = _parse_dates([row.transaction_date for row in rows])
-        customer = _find(self.customer.index, [row.cc_num for row in rows])
-        merchant = _find(self.merchant.index, [row.merchant for row in rows])
+        customer = self.customer.rows([row.cc_num for row in rows])
+        merchant = self.merchant.rows([row.merchant for row in rows])
         amount = np.array([row.amt for row in rows], np.float64)
         latitude = np.array([row.merch_lat for row in rows], np.float64)
         longitude = np.array([row.merch_long for row in rows], np.float64)
@@ -193,8 +147,8 @@ class Features:
             latitude, longitude, date_code, dates = latitude[keep], longitude[keep], date_code[keep], dates[keep]
         distance = self._distance_km(customer, latitude, longitude)
         inputs = np.empty((len(rows), len(MODEL_INPUTS)), np.float32)
-        inputs[:, self.customer.columns] = self.customer.inputs[customer]
-        inputs[:, self.merchant.columns] = self.merchant.inputs[merchant]
+        inputs[:, _CUSTOMER_PLACES] = self.customer.inputs[customer]
+        inputs[:, _MERCHANT_PLACES] = self.merchant.inputs[merchant]
         inputs[:, _COLUMN["amt"]] = amount
         first = _COLUMN["transaction_weekday"]
         inputs[:, first : first + 3] = self._date_inputs[date_code]
@@ -220,9 +174,9 @@ class Features:
     ) -> NDArray[np.float64]:
         """Haversine distance between home and merchant."""
         return haversine_km(
-            self._home_latitude[customer],
-            self._home_longitude[customer],
-            self._home_cosine[customer],
+            self.customer.latitude[customer],
+            self.customer.longitude[customer],
+            self.customer.cosine[customer],
             np.radians(latitude),
             np.radians(longitude),
         )
@@ -254,14 +208,6 @@ class Features:
                 f"the dictionaries lack the merchant's {self.merchant.missing_codes(merchant)}",
             )
         return Rejected(Reason.UNKNOWN_CODE, "the dictionaries lack the date's weekday, month or hour")
-
-
-def _find(index: dict[int | str, int], keys: list[int | str] | list[str]) -> NDArray[np.intp]:
-    """The row of each key, -1 where there is none."""
-    found = np.fromiter(map(index.get, keys, repeat(-1)), np.intp, len(keys))
-    for i in np.flatnonzero(found < 0).tolist():  # a card number may be written as text
-        found[i] = index.get(card_key(keys[i]), -1)
-    return found
 
 
 def _answerable(rows: list[Transaction]) -> NDArray[np.bool_]:

@@ -120,7 +120,7 @@ def test_online_features_survive_kills_rebalances_poison_and_new_features(
     assert scorer.wait(15) == 0
     drain(settings)
     found = predictions(settings)
-    again = scored_again(settings, Features.from_tables(tables), unpack_model(model))
+    again = scored_again(settings, Features(tables), unpack_model(model))
     assert len(found) == len(again) > 80_000
     assert answers(found) == again
 
@@ -180,7 +180,7 @@ def test_a_champion_is_swapped_and_a_shadow_answers_while_transactions_flow(sett
     # What the model said in the shadow is what it says as the champion: its past is that of the whole log.
     crowned = [p for p in found if p["model_version"] == second.version]
     said = answers(shadowed, "challenger_probability") | answers(crowned)
-    again = scored_again(settings, Features.from_tables(tables), unpack_model(second))
+    again = scored_again(settings, Features(tables), unpack_model(second))
     assert said == {where: again[where] for where in said}
 
 

@@ -22,11 +22,15 @@ from scoring.supervisor import Supervisor
 from simulator.population import write_population
 from simulator.transactions import Simulation
 from tests.conftest import PROJECT, environment
-from tests.integration.scored import committed, drain, simulated, written
+from tests.integration.scored import committed, drain, produce, simulated, written
 from tests.kafka_log import read, values
 from tests.waiting import until
 
 SENT = 100_000
+STRANGER = (
+    b'{"cc_num":4999999999999991,"trans_num":"unknown","amt":1.0,"merchant":"Nobody",'
+    b'"transaction_date":"2025-01-01 00:00:00","merch_lat":1,"merch_long":1,"is_fraud":0}'
+)
 
 
 def test_the_reference_pipelines_answers_are_reproduced(settings, client: HazelcastClient, spawn, reference: Path):
@@ -139,12 +143,23 @@ def test_a_scorer_that_dies_is_started_again(settings, client, population, tmp_p
         supervisor.drain()
 
 
-def test_new_features_are_taken_up_while_it_runs(settings, client, spawn, population, tmp_path: Path):
+@pytest.mark.parametrize("resident", ["all customers", "those that it sees"])
+def test_new_features_are_taken_up_while_it_runs(
+    settings, client, spawn, population, tmp_path: Path, monkeypatch, resident: str
+):
+    monkeypatch.setattr("infra.feature_store.SNAPSHOT_ROWS", 50)
     made, directory = population
     FeatureStore(client).load(read_feature_files(directory))
     seed(settings.kafka, simulated(made, 100), "before")
-    spawn("0", FRAUDFLOW_SCORING__FEATURE_POLL_SECONDS="0.1")
+    produce(settings, [STRANGER])
+    spawn(
+        "0",
+        FRAUDFLOW_SCORING__FEATURE_POLL_SECONDS="0.1",
+        FRAUDFLOW_SCORING__RESIDENT_CUSTOMERS="2000" if resident == "all customers" else "1999",
+    )
     drain(settings)
+    assert committed(settings) == 100
+    assert [d["reason"] for d in values(settings.kafka, settings.kafka.topics.dead_letters)] == ["unknown customer"]
     moved = dataclasses.replace(made, customers=made.customers.with_columns(city=pl.lit("Newtown")))
     write_population(moved, tmp_path / "moved")
     newer = read_feature_files(tmp_path / "moved")

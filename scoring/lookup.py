@@ -1,0 +1,124 @@
+"""Rows of a table by key: merchants, all of them, and customers, all or those whose cards have been seen."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import repeat
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from infra.feature_tables import card_key, parts_of
+
+
+class Lookup:
+    """Rows by key, with their model inputs. A row keeps its number."""
+
+    def __init__(self, columns: Mapping[str, str], may_be_missing: Collection[str] = ()):
+        """Begin with no row.
+
+        Args:
+            columns: model input to the column of the table that holds it.
+            may_be_missing: inputs without which a row is complete.
+        """
+        self._columns = dict(columns)
+        self._needed = [name not in may_be_missing for name in columns]
+        self._index: dict[int | str, int] = {}
+        self.inputs = np.empty((0, len(columns)), np.float32)
+        """[rows, columns], NaN where a code is missing."""
+        self.incomplete = np.empty(0, bool)
+        """True where a row lacks what every transaction needs."""
+
+    def add(self, keys: Sequence[int | str], frame: pl.DataFrame) -> None:
+        """Add the rows of a table that has these keys."""
+        inputs = frame.select(pl.col(c).cast(pl.Float32) for c in self._columns.values()).fill_null(float("nan"))
+        matrix = np.ascontiguousarray(inputs.to_numpy())
+        self._index.update(zip(keys, range(len(self._index), len(self._index) + len(keys)), strict=True))
+        self.inputs = np.concatenate((self.inputs, matrix))
+        self.incomplete = np.append(self.incomplete, np.isnan(matrix[:, self._needed]).any(axis=1))
+
+    def rows(self, keys: Sequence[int | str] | Sequence[str]) -> NDArray[np.intp]:
+        """The row of each key, -1 where there is none."""
+        return np.fromiter(map(self._index.get, keys, repeat(-1)), np.intp, len(keys))
+
+    def missing_codes(self, row: int) -> str:
+        """The names of the inputs that a row lacks."""
+        named = zip(self._columns, self._needed, self.inputs[row], strict=True)
+        return ", ".join(name for name, needed, value in named if needed and np.isnan(value))
+
+
+class Customers:
+    """Customers by card. Those that are not here yet are fetched, a part of all customers at a time, and kept."""
+
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        columns: Mapping[str, str],
+        parts: int = 1,
+        held: Collection[int] = (0,),
+        fetch: Callable[[Collection[int]], pl.DataFrame] | None = None,
+    ):
+        """Begin with some.
+
+        Args:
+            frame: of `CUSTOMER_SCHEMA`.
+            columns: model input to the column of `frame` that holds it.
+            parts: into which all customers are cut, see `parts_of`.
+            held: the parts that `frame` has.
+            fetch: the customers of further parts; None where `frame` has all.
+        """
+        self.frame = frame.clear()
+        self.latitude, self.longitude, self.cosine = (np.empty(0) for _ in range(3))
+        """Of the home, in radians, and the cosine of the latitude."""
+        self._lookup = Lookup(columns)
+        self.parts, self._held, self._fetch = parts, set(held), fetch
+        self._add(frame)
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        """See `Lookup`."""
+        return self._lookup.inputs
+
+    @property
+    def incomplete(self) -> NDArray[np.bool_]:
+        """See `Lookup`."""
+        return self._lookup.incomplete
+
+    @property
+    def held(self) -> frozenset[int]:
+        """The parts that are here."""
+        return frozenset(self._held)
+
+    def missing_codes(self, row: int) -> str:
+        """See `Lookup`."""
+        return self._lookup.missing_codes(row)
+
+    def rows(self, cards: Sequence[int | str]) -> NDArray[np.intp]:
+        """The row of each card, -1 where no customer has it.
+
+        Raises:
+            TransientError: customers have to be fetched, and cannot be.
+        """
+        found = self._lookup.rows(cards)
+        missing = np.flatnonzero(found < 0).tolist()
+        if missing:
+            # A card number may be written as text.
+            keys = [card_key(cards[i]) for i in missing]
+            self._fetch_parts_of(keys)
+            found[missing] = self._lookup.rows(keys)
+        return found
+
+    def _fetch_parts_of(self, keys: list[int | str]) -> None:
+        if self._fetch is None:
+            return
+        wanted = set(parts_of(keys, self.parts).tolist()) - self._held
+        if wanted:
+            self._add(self._fetch(wanted))
+            self._held |= wanted
+
+    def _add(self, frame: pl.DataFrame) -> None:
+        self._lookup.add([card_key(card) for card in frame["card"].to_list()], frame)
+        latitude = np.radians(frame["customer_lat"].to_numpy())
+        self.frame = pl.concat([self.frame, frame])
+        self.latitude = np.append(self.latitude, latitude)
+        self.longitude = np.append(self.longitude, np.radians(frame["customer_lon"].to_numpy()))
+        self.cosine = np.append(self.cosine, np.cos(latitude))
