@@ -168,11 +168,13 @@ def endings(
     """
     if isinstance(versions, bytes):
         return repeat(versions + timing + b"}", count)
-    template = b"%b" + timing + b"".join(b',"%b":%%b' % name.encode() for name in columns)
-    ends = [template % row for row in zip(versions, *map(_numbers, columns.values()), strict=True)]
+    pieces: list[Iterable[bytes]] = [versions, repeat(timing, count)]
+    for name, column in columns.items():
+        pieces += repeat(b',"%b":' % name.encode(), count), _numbers(column)
+    ends = list(map(b"".join, zip(*pieces, repeat(b"}", count), strict=True)))
     for position, told in reasons.items():
-        ends[position] += b',"reasons":' + orjson.dumps(told)
-    return [end + b"}" for end in ends]
+        ends[position] = b'%b,"reasons":%b}' % (ends[position][:-1], orjson.dumps(told))
+    return ends
 
 
 def _numbers(column: NDArray[np.number]) -> list[bytes]:
