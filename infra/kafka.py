@@ -365,10 +365,30 @@ def _records(consumer: Consumer, starts: list[TopicPartition]) -> Iterator[Messa
 # every call.
 _STARTING = {
     KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+}
+# And what else may be over at the next try: Java's clients call these errors retriable too.
+_TRANSIENT = _STARTING | {
+    KafkaError._TRANSPORT,
+    KafkaError._DESTROY_BROKER,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
 }
 
 
@@ -392,20 +412,6 @@ def patiently(call: Callable[[], T], what: str) -> T:
 def explained(error: KafkaException, what: str) -> TransientError | TerminalError:
     """Our error for Kafka's: one that a retry may cure, or one that a person must mend."""
     cause = error.args[0]
-    transient = {
-        KafkaError._TRANSPORT,
-        KafkaError._DESTROY_BROKER,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TIMED_OUT,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.NOT_CONTROLLER,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,  # so says a broker that has just started, of a topic that is there
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.NOT_COORDINATOR,
-    }
-    if cause.retriable() or cause.code() in transient:
+    if cause.retriable() or cause.code() in _TRANSIENT:
         return TransientError(f"{what}: {cause.str()}")
     return TerminalError(f"{what}: {cause.str()}. {_ADVICE}")

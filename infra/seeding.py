@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from infra.daemon import DaemonThread
 from infra.errors import InputError, TerminalError, TransientError
 from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, last_records, patiently
 from infra.settings import KafkaSettings
@@ -166,7 +167,9 @@ class _Seeding:
             }
         )
         self._producer = Producer(config | _producer_config(seed_id) | {"on_delivery": self._on_failure})
+        self._thread = DaemonThread("seeding-commit")
         self._failure: KafkaError | None = None
+        self._left = False
         self.sent = 0
 
     def __enter__(self) -> "_Seeding":
@@ -180,6 +183,7 @@ class _Seeding:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self._thread.close()
         if kind is None:
             self._producer.close()
             self._consumer.close()
@@ -196,17 +200,23 @@ class _Seeding:
         for start in range(0, rows, HAND_OVER_ROWS):
             self._hand_over(records.part(start, start + HAND_OVER_ROWS), self.sent + start)
         position = TopicPartition(self._topic, 0, self.sent + rows, self._identity)
+        commit = self._thread.submit(self._commit, position)
         try:
-            self._producer.send_offsets_to_transaction(
-                [position], self._consumer.consumer_group_metadata(), REQUEST_TIMEOUT_SECONDS
-            )
-            self._producer.commit_transaction(TRANSACTION_TIMEOUT_SECONDS)
+            commit.result(REQUEST_TIMEOUT_SECONDS + 2 * TRANSACTION_TIMEOUT_SECONDS)
+        except TimeoutError as error:
+            self._left = True
+            raise TransientError("Kafka's client does not come back from a commit") from error
         except KafkaException as error:
             # A row that the broker does not take makes these calls fail, but only its own report tells why.
             if self._failure is not None and self._failure.code() in _REFUSED:
                 raise KafkaException(self._failure) from error
             raise
         self.sent += rows
+
+    def _commit(self, position: TopicPartition) -> None:
+        group = self._consumer.consumer_group_metadata()
+        self._producer.send_offsets_to_transaction([position], group, REQUEST_TIMEOUT_SECONDS)
+        self._producer.commit_transaction(TRANSACTION_TIMEOUT_SECONDS)
 
     def _hand_over(self, records: Records, first_row: int) -> None:
         messages: list[dict[str, Any]] = [
@@ -252,6 +262,8 @@ class _Seeding:
 
     def _give_up(self) -> None:
         """Let readers go on at once; where that fails, the broker does it when the transaction times out."""
+        if self._left:  # nobody may touch a producer while a call of it is under way; its successor fences it
+            return
         # Closing aborts too; what it says would hide the error that brought us here.
         for step in (lambda: self._producer.abort_transaction(5), self._producer.close, self._consumer.close):
             with suppress(KafkaException):

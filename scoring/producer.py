@@ -3,16 +3,19 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from infra.daemon import DaemonThread
 from infra.kafka import client_config
 from infra.settings import KafkaSettings, ScoringSettings
 
 logger = logging.getLogger(__name__)
 
+# After its time, until a call counts as one that does not come back.
+_LATE_SECONDS = 5.0
 PARTITION_BY_KEY = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 _BATCHING: dict[str, Any] = {
     "compression.type": "lz4",
@@ -30,8 +33,11 @@ class Aborted(Exception):
 class _Committer:
     """Commits in a thread of its own, one batch at a time."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "commit")
+    def __init__(self, timeout: float):
+        """`timeout`: seconds, of each of the two calls that make a commit."""
+        self._timeout = timeout
+        self._limit = 2 * timeout + _LATE_SECONDS
+        self._thread = DaemonThread("commit")
         self._commit: Future[int] | None = None
 
     def settle(self) -> int:
@@ -44,7 +50,10 @@ class _Committer:
         if commit is None:
             return time.perf_counter_ns()
         try:
-            return commit.result()
+            return commit.result(self._limit)
+        except TimeoutError as error:
+            self._leave()
+            raise Aborted(f"Kafka's client has not come back from a commit for {self._limit:.0f} s") from error
         except KafkaException as error:
             self._abort(error)
             raise Aborted(str(error)) from error
@@ -52,9 +61,15 @@ class _Committer:
     def _abort(self, error: Exception) -> None:
         """Undo what is left of a batch whose commit failed."""
 
+    def _leave(self) -> None:
+        """Go on without the thread, which may never come back."""
+        self._thread = DaemonThread("commit")
+
     def close(self) -> None:
         """Let the commit that is under way end."""
-        self._thread.shutdown()
+        if self._commit is not None:
+            wait((self._commit,), self._limit)
+        self._thread.close()
 
 
 class TransactionalProducer(_Committer):
@@ -67,8 +82,7 @@ class TransactionalProducer(_Committer):
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, slot: str):
         """`slot` names this producer's place for good: its successor after a crash fences it at once."""
-        super().__init__()
-        self._timeout = float(scoring.transaction_timeout_seconds)
+        super().__init__(float(scoring.transaction_timeout_seconds))
         self._config: dict[str, Any] = (
             client_config(kafka)
             | _BATCHING
@@ -138,6 +152,11 @@ class TransactionalProducer(_Committer):
         # Whatever else it was, its end is not known. Drop what is queued; the successor's epoch ends the rest.
         producer.purge()
 
+    def _leave(self) -> None:
+        """Without the producer too, which nobody may touch while a call of it is under way."""
+        super()._leave()
+        self._producer = None
+
     def close(self) -> None:
         """Let go of the producer. An open transaction is left to be fenced or to time out."""
         super().close()
@@ -152,8 +171,7 @@ class IdempotentProducer(_Committer):
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, commit: Callable[[list[TopicPartition]], None]):
         """`commit` commits offsets; it may raise `KafkaException`."""
-        super().__init__()
-        self._timeout = float(scoring.transaction_timeout_seconds)
+        super().__init__(float(scoring.transaction_timeout_seconds))
         self._commit_offsets = commit
         self._failure: KafkaError | None = None
         self._producer = Producer(
