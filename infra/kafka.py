@@ -373,6 +373,7 @@ _STARTING = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError._NOENT,  # librdkafka found no leader of a partition
 }
 # And what else may be over at the next try: Java's clients call these errors retriable too.
 _TRANSIENT = _STARTING | {
