@@ -165,7 +165,7 @@ def test_prometheus_finds_scorers_and_dashboard_by_name(
 def test_no_task_has_a_public_address(made: tuple[Stack, Ids, Calls]) -> None:
     stack, ids, requests = made
     networks = [request["networkConfiguration"] for request in requests.of("CreateService", "ecs")]
-    pool = base_job_template(stack, ["subnet-1"], "sg-1")
+    pool = base_job_template(stack, ["subnet-1"], "sg-1", None)
     networks.append(pool["job_configuration"]["task_run_request"]["networkConfiguration"])
     assert len(networks) == len(SERVICES) + 1
     assert {network["awsvpcConfiguration"]["assignPublicIp"] for network in networks} == {"DISABLED"}
@@ -258,6 +258,26 @@ def test_no_right_by_wildcard(requests: Calls) -> None:
             else:
                 for arn in statement["Resource"]:
                     assert "fraudflow" in arn, f"{role}: {arn}"
+
+
+@pytest.mark.parametrize(
+    ("image", "repositories"),
+    [
+        (None, ["arn:aws:ecr:us-east-1:123456789012:repository/fraudflow-dev"]),
+        (
+            "999999999999.dkr.ecr.eu-west-1.amazonaws.com/team/fraudflow@sha256:0",
+            ["arn:aws:ecr:eu-west-1:999999999999:repository/team/fraudflow"],
+        ),
+        ("ghcr.io/team/fraudflow@sha256:0", []),
+    ],
+)
+def test_images_are_pulled_from_where_the_settings_say(
+    image: str | None, repositories: list[str], tmp_path: Path
+) -> None:
+    stack = Stack.of(settings_for(tmp_path, image=image, member_image=image))
+    (role,) = [step for step in plan.steps(stack) if step.key == "iam role/execution"]
+    pulls = [s for s in role.spec({})["statements"] if "ecr:BatchGetImage" in s["Action"]]
+    assert [arn for statement in pulls for arn in statement["Resource"]] == repositories
 
 
 def test_scorers_and_dashboard_may_do_nothing_on_aws(requests: Calls) -> None:
