@@ -27,6 +27,7 @@ def _fraudflow(*arguments: str, **variables: str) -> subprocess.CompletedProcess
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
@@ -106,6 +107,7 @@ def test_a_vpc_of_ones_own_is_looked_at_first(
         preconditions.check(stack)
 
 
+@pytest.mark.slow
 def test_a_stack_in_a_vpc_of_ones_own_leaves_it_as_it_was(network: dict[str, str], tmp_path: Path) -> None:
     private = [network["private-a"], network["private-b"]]
     stack = Stack.of(settings_for(tmp_path, vpc_id=network["vpc"], subnet_ids=private))

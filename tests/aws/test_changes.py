@@ -34,6 +34,7 @@ def _planned(stack: Stack) -> set[str]:
     return {step.key for step in plan.steps(stack)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [{"dashboard_cidrs": []}, {"metrics_cidrs": []}, {"budget_email": None}])
 def test_what_is_no_longer_asked_for_is_removed(closed: dict[str, Any], aws: Calls, ecs_settings: Settings) -> None:
     before = Stack.of(ecs_settings)
@@ -65,6 +66,7 @@ def test_nothing_of_others_is_removed(aws: Calls, ecs_settings: Settings) -> Non
     assert _names(other) == {"secret/kafka"}
 
 
+@pytest.mark.slow
 def test_a_door_that_is_opened_later_leads_to_the_dashboard(aws: Calls, ecs_settings: Settings) -> None:
     stack = Stack.of(ecs_settings)
     Ids(_changed(stack, dashboard_cidrs=[])).all()
@@ -92,6 +94,7 @@ def test_a_new_image_rolls_each_service_and_changes_nothing_else(aws: Calls, ecs
         assert definition["containerDefinitions"][0]["image"] == new
 
 
+@pytest.mark.slow
 def test_members_become_more_at_once_and_fewer_one_at_a_time(aws: Calls, ecs_settings: Settings) -> None:
     """Each of two that leave together takes what was the other's backup."""
     stack = Stack.of(ecs_settings)
@@ -106,6 +109,7 @@ def test_members_become_more_at_once_and_fewer_one_at_a_time(aws: Calls, ecs_set
     assert [update["desiredCount"] for update in aws.of("UpdateService")] == [4, 3, 2]
 
 
+@pytest.mark.slow
 def test_one_zone_more_moves_no_subnet(aws: Calls, ecs_settings: Settings) -> None:
     two = _changed(Stack.of(ecs_settings), zones=2)
     Ids(two).all()

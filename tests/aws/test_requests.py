@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cfnlint.api import lint_all
+from pydantic import SecretStr
 
 from infra.aws import containers, plan
 from infra.aws.containers import DASHBOARD, FLOWS, MEMBERS, ROLES, SCORERS, SERVICES, WORKER
@@ -361,6 +362,19 @@ def test_prefect_is_asked_with_a_login_over_tls(definitions: dict[str, dict[str,
         assert environment["PREFECT_API_URL"].startswith("https://")
         assert "PREFECT_API_AUTH_STRING" in {entry["name"] for entry in container["secrets"]}
         assert not {"PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"} & set(environment)
+
+
+@pytest.mark.parametrize("kind", ["prefect_api_key", "prefect_auth_string"])
+def test_prefects_worker_does_not_hand_its_login_on(kind: str, tmp_path: Path) -> None:
+    """Left alone it puts it into each task's environment, where whoever may describe tasks reads it."""
+    login = {"prefect_api_key": None, "prefect_auth_string": None} | {kind: SecretStr("a-secret-word")}
+    template = base_job_template(Stack.of(settings_for(tmp_path, **login)), ["subnet-1"], "sg-1", "arn-of-the-secret")
+    names = {
+        "prefect_api_key": "prefect_api_key_secret_arn",
+        "prefect_auth_string": "prefect_api_auth_string_secret_arn",
+    }
+    told = {name: value for name, value in template["job_configuration"].items() if name.endswith("_secret_arn")}
+    assert told == {f"{names[kind]}_secret_arn": "arn-of-the-secret"}
 
 
 def test_scorers_and_members_do_not_know_prefect(definitions: dict[str, dict[str, Any]]) -> None:

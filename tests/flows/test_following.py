@@ -14,7 +14,7 @@ from prefect.states import Completed, Crashed
 from cli import run as following
 from tests.conftest import reporting_to
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 @flow(name="talks")
