@@ -165,11 +165,19 @@ def test_flow_runs_are_tasks_in_the_vpc(
 
         forgotten = _start(data=f"s3://{bucket}/data")
         running = _task_of(stack, forgotten)
+        _let_interfaces_go(stack)
         assert teardown_ecs()["runs_cancelled"] == 1
         state = _run(forgotten).state
         assert state
         assert state.is_cancelled()
         assert not kind("task").exists(stack, running["taskArn"]), "cancelled or not, a task costs until it is stopped"
+
+
+def _let_interfaces_go(stack: Stack) -> None:
+    """AWS does so when their tasks have stopped, and simulated AWS never."""
+    ec2 = stack.api("ec2")
+    for interface in ec2.describe_network_interfaces()["NetworkInterfaces"]:
+        ec2.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
 
 
 def _dies(stack: Stack, task: Mapping[str, Any]) -> None:
