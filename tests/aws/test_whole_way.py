@@ -110,7 +110,7 @@ def _details(stack: Stack) -> list[Any]:
 
 
 # What simulated AWS goes on listing after it is deleted; the service itself is asked whether it is there.
-_TOMBSTONES = ("ecs:",)
+_TOMBSTONES = (":ecs:", ":natgateway/")
 
 
 def _tagged(stack: Stack) -> list[str]:
@@ -118,14 +118,14 @@ def _tagged(stack: Stack) -> list[str]:
     pages = stack.api("resourcegroupstaggingapi").get_paginator("get_resources")
     tag = {"Key": "fraudflow:stack", "Values": [stack.name]}
     arns = [r["ResourceARN"] for page in pages.paginate(TagFilters=[tag]) for r in page["ResourceTagMappingList"]]
-    return [arn for arn in arns if not arn.partition("arn:aws:")[2].startswith(_TOMBSTONES)]
+    return [arn for arn in arns if not any(tombstone in arn for tombstone in _TOMBSTONES)]
 
 
 def _planned(stack: Stack) -> dict[str, int]:
     names = [step.kind for step in plan.steps(stack)]
-    # Tasks are Prefect's to start, and simulated AWS starts none for a service.
-    none = {"task": 0, "network interface": 0}
-    return none | {name: names.count(name) for name in dict.fromkeys(names) if name != "security rules"}
+    # Tasks are Prefect's to start, and simulated AWS starts none for a service; a NAT gateway has an interface.
+    besides = {"task": 0, "network interface": names.count("nat gateway")}
+    return besides | {name: names.count(name) for name in dict.fromkeys(names) if name != "security rules"}
 
 
 def _tasks_of(stack: Stack, service: str) -> int:
