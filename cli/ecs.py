@@ -14,7 +14,7 @@ from infra.settings import Settings
 Progress = Callable[[str], None]
 
 
-def provision(settings: Settings, progress: Progress, *, topics: bool, yes: bool, dry_run: bool) -> None:
+def provision(settings: Settings, progress: Progress, *, topics: bool, yes: bool, dry_run: bool, put_off: bool) -> None:
     """Show what the stack costs, ask, and run provision/ecs.
 
     Raises:
@@ -36,14 +36,16 @@ def provision(settings: Settings, progress: Progress, *, topics: bool, yes: bool
     )
     out.print(
         f"Stack {stack.name} in {stack.region}: {len(plan.steps(stack))} resources in account {stack.account}. "
-        f"It is torn down by itself after {settings.aws.expires_after_hours:g} hours.",
+        f"It is torn down by itself after {settings.aws.expires_after_hours:g} hours; --put-off counts them anew.",
         highlight=False,
     )
+    if not settings.aws.budget_email:
+        out.print("Nobody is mailed if it gets dear: FRAUDFLOW_AWS__BUDGET_EMAIL sets an alarm.", highlight=False)
     if dry_run:
         return
     if not yes:
         typer.confirm("Provision it?", abort=True)
-    run_deployment("provision/ecs", {"topics": topics}, progress)
+    run_deployment("provision/ecs", {"topics": topics, "put_off": put_off}, progress)
     out.print("Provisioned. `fraudflow teardown --target ecs` ends it and its price.", highlight=False)
 
 
@@ -59,7 +61,7 @@ def teardown(stack: str | None, progress: Progress) -> None:
         TerminalError: something is left; the message names it.
     """
     run_deployment("teardown/ecs", {"stack": stack}, progress)
-    Console().print("nothing is left on AWS")
+    Console().print("nothing of it is left on AWS")
 
 
 def _table(price: cost.Estimate) -> Table:

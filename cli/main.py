@@ -64,6 +64,9 @@ def provision(
     topics: Annotated[bool, typer.Option(help="ecs: make Kafka's topics from here; --no-topics: in the VPC.")] = True,
     yes: Annotated[bool, typer.Option("--yes", help="ecs: do not ask before it costs money.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="ecs: show the price and stop.")] = False,
+    put_off: Annotated[
+        bool, typer.Option("--put-off", help="ecs: count the hours of a stack that is there from now on.")
+    ] = False,
 ) -> None:
     """Create what is missing of what the pipeline runs on; again, it changes nothing.
 
@@ -81,7 +84,7 @@ def provision(
         return
     from cli import ecs
 
-    ecs.provision(get_settings(), _progress, topics=topics, yes=yes, dry_run=dry_run)
+    ecs.provision(get_settings(), _progress, topics=topics, yes=yes, dry_run=dry_run, put_off=put_off)
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """Starts runs of deployments and follows them over Prefect's API."""
 
+import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
     LogFilterTimestamp,
 )
+from prefect.client.schemas.objects import Log
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -33,6 +36,8 @@ from simulator.transactions import START
 PIPELINE = "pipeline/local"
 POLL_SECONDS = 0.5
 _LOG_DELAY = timedelta(seconds=3)
+_LAST_LINES_SECONDS = 6.0
+_PAGE = 200
 
 
 def run_pipeline(parameters: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
@@ -102,9 +107,10 @@ def _ui_url() -> str:
 
 def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], None]) -> None:
     """Tell what a run and its subflows log, and how long each subflow took, until the run ends."""
-    since = datetime.now(UTC)
+    since = datetime.min.replace(tzinfo=UTC)
     seen: set[UUID] = set()
     ended: set[UUID] = set()
+    deadline, all_told = math.inf, False
     while True:
         try:
             state = client.read_flow_run(run_id).state
@@ -113,14 +119,7 @@ def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], N
                 sort=FlowRunSort.START_TIME_ASC,
             )
             names = {child.id: client.read_flow(child.flow_id).name for child in children}
-            logs = client.read_logs(
-                LogFilter(
-                    flow_run_id=LogFilterFlowRunId(any_=[run_id, *names]),
-                    timestamp=LogFilterTimestamp(after_=since),  # type: ignore[arg-type] - a datetime is one
-                ),
-                sort=LogSort.TIMESTAMP_ASC,
-                limit=200,
-            )
+            logs = list(_logs(client, [run_id, *names], since))
         except httpx.TransportError as error:
             progress(f"Prefect does not answer, trying again: {error}")
             time.sleep(POLL_SECONDS)
@@ -128,6 +127,7 @@ def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], N
         for log in logs:
             if log.id not in seen:
                 seen.add(log.id)
+                all_told = all_told or _is_last(log, run_id)
                 if not log.message.startswith(_ROUTINE):
                     progress(f"  {names.get(log.flow_run_id, ''):<18} {_brief(log.message)}")  # type: ignore[arg-type]
         for child in children:
@@ -138,10 +138,32 @@ def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], N
         if logs:
             since = max(since, *(log.timestamp for log in logs)) - _LOG_DELAY
         if state is not None and state.is_final():
-            return
+            # It is final before its last lines are there: they are sent in batches. One that died has no last line.
+            deadline = min(deadline, time.monotonic() + _LAST_LINES_SECONDS)
+            if all_told or time.monotonic() > deadline:
+                return
         time.sleep(POLL_SECONDS)
 
 
+def _logs(client: SyncPrefectClient, runs: list[UUID], since: datetime) -> Iterator[Log]:
+    """What these runs logged after that moment, in the order of their clocks."""
+    chosen = LogFilter(
+        flow_run_id=LogFilterFlowRunId(any_=runs),
+        timestamp=LogFilterTimestamp(after_=since),  # type: ignore[arg-type] - a datetime is one
+    )
+    for offset in itertools.count(0, _PAGE):
+        page = client.read_logs(chosen, sort=LogSort.TIMESTAMP_ASC, limit=_PAGE, offset=offset)
+        yield from page
+        if len(page) < _PAGE:
+            return
+
+
+def _is_last(log: Log, run_id: UUID) -> bool:
+    """Whether nothing comes after it: what a run's process logs arrives in the order in which it was logged."""
+    return log.flow_run_id == run_id and log.task_run_id is None and log.message.startswith(_LAST)
+
+
+_LAST = "Finished in state "
 # What Prefect logs of every run: how it is started and how it ended, which is told with its time anyway.
 _ROUTINE = (
     "All deployment steps completed",
@@ -150,7 +172,7 @@ _ROUTINE = (
     "Encountered exception during execution",
     "Engine execution exited",
     "Executing deployment step",
-    "Finished in state ",
+    _LAST,
     "Flow run ",
     "Running 1 deployment pull step",
     "Worker ",

@@ -9,19 +9,30 @@ from infra.aws import cost, plan, preconditions
 from infra.aws.stack import Stack
 from infra.errors import FraudflowError, TerminalError
 from infra.kafka import TopicDifference
-from tasks.aws import find_dashboard, provide, summary_of, the_stack, wait_for_services
-from tasks.aws_prefect import arm_expiry, deploy_flows, provide_work_pool
+from tasks.aws import (
+    find_dashboard,
+    find_stacks,
+    provide,
+    remove_what_is_not_asked_for,
+    renew,
+    summary_of,
+    the_stack,
+    wait_for_services,
+)
+from tasks.aws_prefect import EXPIRE, WATCH, deploy_flows, provide_work_pool, set_schedules
 from tasks.provision import compare_topics, provide_topics
 
 
 @flow(name="provision")
-def provision_ecs(topics: bool = True) -> dict[str, Any]:
+def provision_ecs(topics: bool = True, put_off: bool = False) -> dict[str, Any]:
     """Create what is missing of the stack that the settings name (FRAUDFLOW_AWS__...), and wait until it is healthy.
 
-    Runs where AWS credentials are: what it makes cannot be what it runs on.
+    What the settings no longer ask for, as the door of a dashboard that is closed again, is removed. Runs where AWS
+    credentials are: what it makes cannot be what it runs on.
 
     Args:
         topics: create Kafka's topics from here. False where only the VPC reaches Kafka: the scorers then do it.
+        put_off: count the hours after which the stack is torn down from now on, also for a stack that is there.
 
     Raises:
         TerminalError: the settings do not do, or a step failed; the message says how to go on and how to go back.
@@ -31,16 +42,11 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
     expires = stack.expires.isoformat(timespec="seconds")
     prices = cost.estimate(stack.settings.aws)
     logger.info(
-        "stack %s in account %s, %s: %.3f USD an hour; expires %s",
-        stack.name,
-        stack.account,
-        stack.region,
-        prices.usd_per_hour,
-        expires,
+        "stack %s in account %s, %s: %.3f USD an hour", stack.name, stack.account, stack.region, prices.usd_per_hour
     )
     create_markdown_artifact(f"## Cost of stack {stack.name}\n\n{cost.markdown(stack.settings.aws)}", key="ecs-cost")
     # Before anything costs.
-    arm_expiry()
+    set_schedules([EXPIRE], active=True)
     outcomes: dict[str, dict[str, Any]] = {}
     steps = plan.steps(stack)
     try:
@@ -56,7 +62,12 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
         for line in next_steps:
             logger.info("%s", line)
         tasks = wait_for_services()
+        removed = remove_what_is_not_asked_for()
+        if put_off:
+            renew(expires)
         deployments = deploy_flows(pool)
+        set_schedules([WATCH], active=True)
+        ends = find_stacks()[stack.name]
     except FraudflowError as error:
         raise TerminalError(
             f"provisioning stopped after {len(outcomes)} of {len(steps)} resources: {error}\n"
@@ -64,8 +75,16 @@ def provision_ecs(topics: bool = True) -> dict[str, Any]:
             "To go back: run teardown/ecs; until then what is there costs money."
         ) from error
     done, runs = summary_of(outcomes), f"{len(deployments)} deployments in the VPC by work pool `{pool}`"
-    _report(done, tasks, runs, next_steps, expires)
-    return {"created": done["created"], "changed": done["changed"], "tasks": tasks, "work_pool": pool, "ids": ids}
+    logger.info("stack %s is torn down %s", stack.name, ends)
+    _report(done, removed, tasks, runs, next_steps, ends)
+    return {
+        "created": done["created"],
+        "changed": done["changed"],
+        "removed": removed,
+        "tasks": tasks,
+        "work_pool": pool,
+        "ids": ids,
+    }
 
 
 def refuse_loss(differences: list[TopicDifference], stack: Stack) -> None:
@@ -79,13 +98,21 @@ def refuse_loss(differences: list[TopicDifference], stack: Stack) -> None:
         raise TerminalError("a broker could take committed records with it: " + "; ".join(risky))
 
 
-def _report(done: dict[str, list[str]], tasks: dict[str, int], runs: str, next_steps: list[str], expires: str) -> None:
+def _report(
+    done: dict[str, list[str]],
+    removed: list[str],
+    tasks: dict[str, int],
+    runs: str,
+    next_steps: list[str],
+    ends: str,
+) -> None:
     rows = "\n".join(f"| {name} | {count} |" for name, count in tasks.items())
     told = "\n\n".join(next_steps)
     create_markdown_artifact(
         f"""## Provisioned on ECS
 
-{len(done["created"])} resources created, {len(done["changed"])} changed, {len(done["kept"])} were there.
+{len(done["created"])} resources created, {len(done["changed"])} changed, {len(done["kept"])} were there. \
+{f"Removed, because the settings no longer ask for it: {', '.join(removed)}." if removed else ""}
 
 | service | tasks |
 |---|---|
@@ -93,7 +120,7 @@ def _report(done: dict[str, list[str]], tasks: dict[str, int], runs: str, next_s
 
 {told}
 
-There are {runs}. The stack expires {expires}, if it was made now.
+There are {runs}. The stack is torn down {ends}.
 """,
         key="provision-ecs",
     )

@@ -18,8 +18,6 @@ from tasks.aws import read_lag, set_scorers, the_stack, wait_for_services
 def scale_ecs(scorers: int | None = None, within_seconds: float = 60) -> dict[str, Any]:
     """Set the number of scorers, wait until they run, and say how far behind they are.
 
-    On its schedule, without a number, it is the watch over scoring: it fails when scorers are not healthy.
-
     Args:
         scorers: how many; 0 stops scoring. Left out: as many as work off the lag in `within_seconds`, between
             FRAUDFLOW_AWS__SCORERS and FRAUDFLOW_AWS__MAX_SCORERS.

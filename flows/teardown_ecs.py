@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from infra.aws.kinds import KINDS
 from infra.errors import FraudflowError, TerminalError
 from tasks.aws import find_stacks, look_for_leftovers, remove, the_stack
-from tasks.aws_prefect import arm_expiry, remove_work_pool, stop_flow_runs
+from tasks.aws_prefect import EXPIRE, SCALE, WATCH, remove_work_pool, set_schedules, stop_flow_runs
 
 
 @flow(name="teardown")
@@ -24,7 +24,11 @@ def teardown_ecs(stack: str | None = None) -> dict[str, Any]:
     Raises:
         TerminalError: something is left; the message names it.
     """
-    name = the_stack(stack).name
+    wanted = the_stack(stack)
+    name, where = wanted.name, f"{wanted.region}, account {wanted.account}"
+    get_run_logger().info("tearing down stack %s in %s", name, where)
+    if name == the_stack().name:
+        set_schedules([WATCH, SCALE], active=False)
     cancelled = stop_flow_runs(name)
     removed, failures = [], []
     for kind in reversed(KINDS):
@@ -40,10 +44,15 @@ def teardown_ecs(stack: str | None = None) -> dict[str, Any]:
     if left:
         causes = "".join(f"\n- {failure}" for failure in failures)
         raise TerminalError(
-            f"of stack {name} there is still: {'; '.join(left)}. Run teardown/ecs again.{causes and ' Causes:'}{causes}"
+            f"of stack {name} in {where} there is still: {'; '.join(left)}. Run teardown/ecs again."
+            f"{causes and ' Causes:'}{causes}"
         )
-    if not find_stacks():
-        arm_expiry(active=False)
+    others = find_stacks()
+    if not others:
+        set_schedules([EXPIRE], active=False)
+    if not removed:
+        there = f"there: {', '.join(others)}" if others else "nor is there any other"
+        get_run_logger().warning("there was nothing of a stack %s in %s; %s", name, where, there)
     return {"removed": removed, "runs_cancelled": len(cancelled)}
 
 

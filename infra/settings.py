@@ -6,6 +6,7 @@ which the local stack writes while it is up.
 """
 
 import json
+import re
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from infra.errors import TerminalError
 
 STACK_FILE = "stack.json"
+STACK_NAME = "^[a-z][a-z0-9]{0,15}$"
 
 
 class Topics(BaseModel):
@@ -229,14 +231,15 @@ class LocalSettings(BaseModel):
 class AwsSettings(BaseModel):
     """The stack on AWS ECS. Credentials are not among these: boto3 finds them where it always does."""
 
-    stack: str = Field(
-        default="dev", pattern="^[a-z][a-z0-9]{0,15}$", description="its name, and part of every other name"
-    )
+    stack: str = Field(default="dev", description="its name, and part of every other name")
     region: str = "us-east-1"
     account_id: str | None = Field(default=None, description="refuse any other account")
     vpc_id: str | None = Field(default=None, description="a VPC of yours; left out: one is made")
     subnet_ids: list[str] = Field(default=[], description="your private subnets with a way out; with vpc_id")
-    vpc_cidr: str = Field(default="10.20.0.0/16", description="of the VPC that is made")
+    vpc_cidr: str = Field(
+        default="10.20.0.0/16",
+        description="of the VPC that is made; another than those of the networks that it is to be joined to",
+    )
     zones: int = Field(default=3, ge=2, le=3, description="availability zones of the VPC that is made")
     image: str | None = Field(
         default=None, description="repository@sha256:...; left out: app-<image_tag> in the stack's own"
@@ -257,7 +260,7 @@ class AwsSettings(BaseModel):
         default=12, gt=0, description="then the deployment expire/ecs tears the stack down"
     )
     budget_usd: float = Field(default=100, gt=0, description="a month, above which the budget alarm mails")
-    budget_email: str | None = Field(default=None, description="left out: no budget alarm")
+    budget_email: str | None = Field(default=None, description="whom it mails; left out: no budget alarm")
     dashboard_cidrs: list[str] = Field(
         default=[], description="your network's addresses that may open the dashboard; left out: nobody can"
     )
@@ -282,6 +285,24 @@ class AwsSettings(BaseModel):
     )
     poll_seconds: float = Field(default=5, gt=0)
 
+    @field_validator("stack")
+    @classmethod
+    def _short_and_small(cls, name: str) -> str:
+        if not re.fullmatch(STACK_NAME, name):
+            raise ValueError(
+                f"{name!r} is no name for a stack: at most 16 small letters and digits, a letter first; "
+                "all that AWS lets be named is named after it"
+            )
+        return name
+
+    @field_validator("vpc_cidr")
+    @classmethod
+    def _room_for_subnets(cls, cidr: str) -> str:
+        network = ip_network(cidr)
+        if network.version != 4 or not network.is_private or not 16 <= network.prefixlen <= 24:
+            raise ValueError(f"{cidr} is no private network of /16 to /24, as in 10.20.0.0/16")
+        return cidr
+
     @field_validator("dashboard_cidrs", "metrics_cidrs")
     @classmethod
     def _not_everybody(cls, cidrs: list[str]) -> list[str]:
@@ -294,6 +315,14 @@ class AwsSettings(BaseModel):
     def _vpc_with_subnets(self) -> Self:
         if bool(self.vpc_id) != bool(self.subnet_ids):
             raise ValueError("vpc_id and subnet_ids go together")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_with_email(self) -> Self:
+        if "budget_usd" in self.model_fields_set and not self.budget_email:
+            raise ValueError("a budget without budget_email tells nobody")
+        if self.budget_email and not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", self.budget_email):
+            raise ValueError(f"budget_email {self.budget_email!r} is no address")
         return self
 
 

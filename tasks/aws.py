@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from infra.aws import audit, load_balancer, plan, services
+from infra.aws import audit, ecs, load_balancer, plan, prune, services
 from infra.aws.client import explaining
 from infra.aws.containers import SERVICES
 from infra.aws.kinds import kind as kind_of
@@ -66,6 +66,21 @@ def wait_for_services(names: list[str] | None = None) -> dict[str, int]:
     """
     found = services.wait_healthy(the_stack(), names or SERVICES, get_run_logger().info)
     return {service.name: service.running for service in found}
+
+
+@task(
+    retries=len(RETRY_DELAYS),
+    retry_delay_seconds=RETRY_DELAYS,
+    retry_condition_fn=transient_only,
+    cache_policy=NO_CACHE,
+)
+def remove_what_is_not_asked_for() -> list[str]:
+    """Remove what the settings asked for once and no longer do. Returns what was removed now."""
+    removed = []
+    for resource in prune.prune(the_stack()):
+        get_run_logger().info("removed %s: the settings no longer ask for it", resource)
+        removed.append(str(resource))
+    return removed
 
 
 @task(retries=3, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
@@ -135,6 +150,19 @@ def look_for_leftovers(stack_name: str) -> list[str]:
 def find_stacks() -> dict[str, str]:
     """Every stack of this account and region, with the time at which it expires."""
     return audit.expiries(the_stack())
+
+
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def renew(expires: str) -> None:
+    """Put the stack's end off to that time."""
+    with explaining("put the stack's end off"):
+        ecs.renew(Stack(get_settings(), datetime.fromisoformat(expires)))
+
+
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def find_deaths() -> list[str]:
+    """Which tasks of the services died within the last hour, with what they said."""
+    return services.deaths(the_stack(), SERVICES)
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)

@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
@@ -23,7 +24,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 
-from infra.aws.containers import FLOWS, work_pool
+from infra.aws.containers import FLOWS, prefect_api_url, work_pool
 from infra.aws.plan import private_subnets
 from infra.aws.work_pool import base_job_template
 from infra.errors import TerminalError
@@ -31,7 +32,8 @@ from tasks.aws import the_stack
 
 PROJECT = Path(__file__).parents[1]
 DEPLOYMENTS = "prefect-ecs.yaml"
-EXPIRE = "expire/ecs"
+# What tears down the forgotten, what sees that tasks die, and what scales by lag if somebody switches it on.
+EXPIRE, WATCH, SCALE = "expire/ecs", "watch/ecs", "scale/ecs"
 # Prefect gives a cancelled run 30 s; then its task is stopped.
 DRAIN_SECONDS = 45.0
 _POLL_SECONDS = 0.5
@@ -43,10 +45,8 @@ _LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.PA
 def provide_work_pool(ids: dict[str, str]) -> str:
     """Have the work pool whose runs are tasks of the stack. Returns its name."""
     stack = the_stack()
-    name, template = (
-        work_pool(stack),
-        base_job_template(stack, private_subnets(stack, ids), ids[f"security group/{FLOWS}"]),
-    )
+    name, group = work_pool(stack), ids[f"security group/{FLOWS}"]
+    template = base_job_template(stack, private_subnets(stack, ids), group, ids.get("secret/prefect"))
     with get_client(sync_client=True) as client:
         try:
             present = client.read_work_pool(name)
@@ -59,6 +59,8 @@ def provide_work_pool(ids: dict[str, str]) -> str:
         else:
             if present.base_job_template != template:
                 client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+        here = client.api_url
+    get_run_logger().info("work pool %s is on Prefect at %s; tasks ask %s for it", name, here, prefect_api_url(stack))
     return name
 
 
@@ -99,24 +101,25 @@ def _version(pool: str) -> tuple[str, list[str]]:
 
 
 @task(cache_policy=NO_CACHE)
-def arm_expiry(active: bool = True) -> None:
-    """Switch the schedule on, or off, that tears expired stacks down.
+def set_schedules(deployments: Sequence[str], active: bool) -> None:
+    """Switch the schedules of these deployments on, or off.
 
-    It is off while there is none, so that a Prefect without AWS never asks AWS.
+    They are off while there is no stack, so that a Prefect without AWS never asks AWS.
 
     Raises:
-        TerminalError: there is no such deployment.
+        TerminalError: one is to be switched on, and there is no such deployment.
     """
     with get_client(sync_client=True) as client:
-        try:
-            deployment = client.read_deployment_by_name(EXPIRE)
-        except ObjectNotFound as error:
-            raise TerminalError(
-                f"there is no deployment {EXPIRE}, which tears down what is forgotten: run `prefect deploy --all`"
-            ) from error
-        for schedule in deployment.schedules:
-            if schedule.active != active:
-                client.update_deployment_schedule(deployment.id, schedule.id, active=active)
+        for name in deployments:
+            try:
+                deployment = client.read_deployment_by_name(name)
+            except ObjectNotFound as error:
+                if not active:
+                    continue
+                raise TerminalError(f"Prefect has no deployment {name}: run `fraudflow up`") from error
+            for schedule in deployment.schedules:
+                if schedule.active != active:
+                    client.update_deployment_schedule(deployment.id, schedule.id, active=active)
 
 
 @task(cache_policy=NO_CACHE)

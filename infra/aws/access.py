@@ -23,9 +23,11 @@ class Role(Kind):
     def find(self, stack: Stack) -> list[Resource]:
         roles = stack.pages("iam", "list_roles", "Roles", PathPrefix=stack.path)
         prefix = role_name(stack, "")
+        # A stack of the same name in another region has the same path, and the same tag.
         return [
             self._resource(stack, role["RoleName"].removeprefix(prefix), role["RoleName"], self._tags(stack, role))
             for role in roles
+            if role["RoleName"].startswith(prefix)
         ]
 
     def _tags(self, stack: Stack, role: Any) -> dict[str, str]:
@@ -103,12 +105,12 @@ def trust(stack: Stack) -> dict[str, Any]:
     }
 
 
-def execution_statements(stack: Stack, repository: str, secrets: list[str]) -> list[Statement]:
+def execution_statements(stack: Stack, repositories: list[str], secrets: list[str]) -> list[Statement]:
     """What ECS itself needs to start a task: pull the image, read its secrets, write its log."""
+    pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
     return [
         # IAM knows no resource for the registry's login.
-        _allow(["ecr:GetAuthorizationToken"], ["*"]),
-        _allow(["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], [repository]),
+        *([_allow(["ecr:GetAuthorizationToken"], ["*"]), _allow(pull, repositories)] if repositories else []),
         _allow(["secretsmanager:GetSecretValue"], secrets),
         _allow(["logs:CreateLogStream", "logs:PutLogEvents"], [stack.arn("logs", f"log-group:{stack.path}*")]),
     ]
@@ -158,7 +160,10 @@ def worker_statements(stack: Stack, family: str, queue: str) -> list[Statement]:
             [role_arn(stack, "execution"), role_arn(stack, "flows")],
             StringEquals={"iam:PassedToService": "ecs-tasks.amazonaws.com"},
         ),
-        _allow(["sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"], [queue]),
+        _allow(
+            ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"],
+            [queue],
+        ),
         _allow(["logs:GetLogEvents"], [stack.arn("logs", f"log-group:{stack.path}flows:*")]),
     ]
 

@@ -1,5 +1,6 @@
 """boto3 clients, and what their errors mean: worth another try, or for a person to mend."""
 
+import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,11 +11,15 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.exceptions import (
     ConnectionError as NoConnectionError,
@@ -58,16 +63,47 @@ _LOGIN = {
     "AuthFailure",
     "ExpiredToken",
     "ExpiredTokenException",
+    "InvalidAccessKeyId",
     "InvalidClientTokenId",
+    "InvalidToken",
+    "RequestExpired",
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
+}
+_NO_LOGIN = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+# What AWS's own words leave open.
+_HINTS = {
+    "InvalidSubnet.Conflict": "A subnet that is not this stack's has these addresses in its VPC: remove that one, or "
+    "tear the stack down and choose other addresses in FRAUDFLOW_AWS__VPC_CIDR",
 }
 
 
 @cache
 def session(region: str) -> boto3.Session:
-    """The one session of this process for a region."""
-    return boto3.Session(region_name=region)
+    """The one session of this process for a region.
+
+    Raises:
+        TerminalError: there is no such region, or AWS_PROFILE names no profile.
+    """
+    with explaining("begin with AWS"):
+        made = boto3.Session(region_name=region)
+    known = [
+        name
+        for partition in made.get_available_partitions()
+        for name in made.get_available_regions("ecs", partition_name=partition)
+    ]
+    if region not in known:
+        near = difflib.get_close_matches(region, known, 2)
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise TerminalError(f"AWS has no region {region!r} that this boto3 knows (FRAUDFLOW_AWS__REGION){meant}")
+    return made
 
 
 @cache
@@ -88,9 +124,9 @@ def explaining(action: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _explained(error, action) from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
+    except _NO_LOGIN as error:
         raise TerminalError(
-            f"cannot {action}: no AWS credentials. Log in (`aws sso login`), or set AWS_PROFILE"
+            f"cannot {action}: no AWS credentials ({error}). Log in (`aws sso login`), or set AWS_PROFILE"
         ) from error
     except (NoConnectionError, HTTPClientError) as error:
         raise TransientError(f"cannot {action}: AWS is out of reach: {error}") from error
@@ -114,7 +150,11 @@ def _explained(error: ClientError, action: str) -> FraudflowError:
     if name in _DENIED:
         return TerminalError(f"{told}. Whoever runs this needs the permission for {error.operation_name}")
     if name in _LOGIN:
-        return TerminalError(f"{told}. Log in to AWS again")
+        return TerminalError(
+            f"{told}. Log in to AWS again; a region that is not enabled (FRAUDFLOW_AWS__REGION) says this too"
+        )
+    if name in _HINTS:
+        return TerminalError(f"{told}. {_HINTS[name]}")
     if "LimitExceeded" in name or "QuotaExceeded" in name or name == "LimitExceededException":
         return TerminalError(
             f"{told}. A quota of the account is used up: delete what is not needed, or ask for more in Service Quotas"

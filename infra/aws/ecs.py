@@ -8,9 +8,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra.aws.access import cluster_arn
 from infra.aws.client import code
 from infra.aws.resource import Kind, Resource, Spec, tag_map, until
-from infra.aws.stack import Stack
+from infra.aws.stack import EXPIRES_TAG, Stack
 from infra.errors import TerminalError
 
 DEFINITION_TAG = "fraudflow:definition"
@@ -122,6 +123,9 @@ class Cluster(Kind):
     def _active(stack: Stack, ref: str) -> list[Any]:
         clusters = stack.api("ecs").describe_clusters(clusters=[ref], include=["TAGS"])["clusters"]
         return [cluster for cluster in clusters if cluster["status"] != "INACTIVE"]
+
+    def going(self, stack: Stack, ref: str) -> bool:
+        return any(cluster["status"] == "DEPROVISIONING" for cluster in self._active(stack, ref))
 
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         return stack.api("ecs").create_cluster(
@@ -247,8 +251,8 @@ class Task(Kind):
 class Service(Kind):
     """Tasks that ECS keeps at a number.
 
-    Spec: cluster, count, family, subnets, groups; registry where they have a name; target_group and port where a
-    load balancer leads to them.
+    Spec: cluster, count, scaled (whether people set the number), family, subnets, groups; registry where they have
+    a name; target_group and port where a load balancer leads to them.
     """
 
     name = "ecs service"
@@ -268,6 +272,9 @@ class Service(Kind):
     def exists(self, stack: Stack, ref: str) -> bool:
         return Cluster().exists(stack, stack.prefix) and bool(describe_services(stack, [ref]))
 
+    def going(self, stack: Stack, ref: str) -> bool:
+        return any(service["status"] == "DRAINING" for service in describe_services(stack, [ref]))
+
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         # At 0: `settle` starts it. So a provisioning that failed in between goes on in the same way.
         stack.api("ecs").create_service(
@@ -276,25 +283,13 @@ class Service(Kind):
             taskDefinition=spec["family"],
             desiredCount=0,
             launchType="FARGATE",
-            networkConfiguration={
-                "awsvpcConfiguration": {
-                    "subnets": spec["subnets"],
-                    "securityGroups": spec["groups"],
-                    "assignPublicIp": "DISABLED",
-                }
-            },
-            deploymentConfiguration={
-                "deploymentCircuitBreaker": {"enable": True, "rollback": True},
-                "minimumHealthyPercent": 100,
-                # One new task at a time: a Hazelcast member must hand its data over before the next one leaves.
-                "maximumPercent": 100 + math.ceil(100 / spec["count"]),
-            },
+            networkConfiguration=_network(spec),
+            deploymentConfiguration=_rollout(spec["count"]),
             enableECSManagedTags=True,
             enableExecuteCommand=False,
             propagateTags="SERVICE",
             tags=stack.tag_list(name, "key", "value"),
             **_ways_in(name, spec),
-            **({"healthCheckGracePeriodSeconds": _GRACE_SECONDS} if "target_group" in spec else {}),
         )
         return name
 
@@ -306,13 +301,31 @@ class Service(Kind):
         if service["taskDefinition"] != newest:
             changes["taskDefinition"] = newest
         # A number that somebody scaled to stays; 0 is not a number that a provisioned stack stands at.
-        if service["desiredCount"] == 0:
-            changes["desiredCount"] = spec["count"]
-        # A name or a load balancer that the settings did not ask for when the service was made.
-        changes |= {way: wanted for way, wanted in _ways_in(name, spec).items() if not service.get(way)}
+        present, wanted = service["desiredCount"], spec["count"]
+        if present == 0 or (present < wanted and not spec["scaled"]):
+            changes["desiredCount"] = wanted
+            changes["deploymentConfiguration"] = _rollout(wanted)
+        network = service["networkConfiguration"]["awsvpcConfiguration"]
+        if (set(network["subnets"]), network["securityGroups"]) != (set(spec["subnets"]), spec["groups"]):
+            changes["networkConfiguration"] = _network(spec)
+        changes |= _other_ways_in(service, name, spec)
         if changes:
             ecs.update_service(cluster=stack.prefix, service=ref, **changes)
+        if present > wanted and not spec["scaled"]:
+            self._shrink(stack, ref, present, wanted)
+            return True
         return bool(changes)
+
+    @staticmethod
+    def _shrink(stack: Stack, ref: str, present: int, wanted: int) -> None:
+        """One at a time: each member has one backup of what it holds, and hands it over before it leaves."""
+        for count in range(present - 1, wanted - 1, -1):
+            stack.api("ecs").update_service(cluster=stack.prefix, service=ref, desiredCount=count)
+
+            def left(count: int = count) -> bool:
+                return describe_services(stack, [ref])[0]["runningCount"] <= count
+
+            until(left, stack, stack.settings.aws.healthy_timeout_seconds, f"service {ref} has more than {count} tasks")
 
     def delete(self, stack: Stack, resource: Resource) -> None:
         ecs = stack.api("ecs")
@@ -325,6 +338,25 @@ class Service(Kind):
 _GRACE_SECONDS = 120
 
 
+def _network(spec: Spec) -> dict[str, Any]:
+    return {
+        "awsvpcConfiguration": {
+            "subnets": spec["subnets"],
+            "securityGroups": spec["groups"],
+            "assignPublicIp": "DISABLED",
+        }
+    }
+
+
+def _rollout(count: int) -> dict[str, Any]:
+    return {
+        "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+        "minimumHealthyPercent": 100,
+        # One new task at a time: a Hazelcast member must hand its data over before the next one leaves.
+        "maximumPercent": 100 + math.ceil(100 / count),
+    }
+
+
 def _ways_in(name: str, spec: Spec) -> dict[str, Any]:
     """How tasks are found, in ECS's words."""
     ways: dict[str, Any] = {}
@@ -333,7 +365,20 @@ def _ways_in(name: str, spec: Spec) -> dict[str, Any]:
     if "target_group" in spec:
         door = {"targetGroupArn": spec["target_group"], "containerName": name, "containerPort": spec["port"]}
         ways["loadBalancers"] = [door]
+        ways["healthCheckGracePeriodSeconds"] = _GRACE_SECONDS
     return ways
+
+
+def _other_ways_in(service: Any, name: str, spec: Spec) -> dict[str, Any]:
+    """What to change where the settings ask for another name or load balancer than when the service was made."""
+    wanted, changes = _ways_in(name, spec), {}
+    for way, arn in (("serviceRegistries", "registryArn"), ("loadBalancers", "targetGroupArn")):
+        due = wanted.get(way, [])
+        if [one[arn] for one in service.get(way, [])] != [one[arn] for one in due]:
+            changes[way] = due
+    if changes.get("loadBalancers"):
+        changes["healthCheckGracePeriodSeconds"] = _GRACE_SECONDS
+    return changes
 
 
 def describe_services(stack: Stack, names: list[str]) -> list[Any]:
@@ -345,6 +390,12 @@ def describe_services(stack: Stack, names: list[str]) -> list[Any]:
         for service in ecs.describe_services(cluster=stack.prefix, services=batch, include=["TAGS"])["services"]
         if service["status"] != "INACTIVE"
     ]
+
+
+def renew(stack: Stack) -> None:
+    """Put the stack's end off: of all the ends on what it has, the latest counts, and here it is its cluster's."""
+    tag = {"key": EXPIRES_TAG, "value": stack.tags("cluster")[EXPIRES_TAG]}
+    stack.api("ecs").tag_resource(resourceArn=cluster_arn(stack), tags=[tag])
 
 
 def _ecs_tags(tags: Any) -> dict[str, str]:

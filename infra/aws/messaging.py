@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from infra.aws.client import code
 from infra.aws.resource import Kind, Resource, Spec, tag_map
-from infra.aws.stack import Stack
+from infra.aws.stack import STACK_TAG, Stack
 
 _NO_QUEUE = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
 
@@ -162,7 +162,7 @@ class Budget(Kind):
     def find(self, stack: Stack) -> list[Resource]:
         budgets = stack.api("budgets")
         try:
-            budget = budgets.describe_budget(AccountId=stack.account, BudgetName=stack.prefix)["Budget"]
+            budget = budgets.describe_budget(AccountId=stack.account, BudgetName=budget_name(stack))["Budget"]
         except ClientError as error:
             if code(error) == "NotFoundException":
                 return []
@@ -177,11 +177,11 @@ class Budget(Kind):
         stack.api("budgets").create_budget(
             AccountId=stack.account,
             Budget={
-                "BudgetName": stack.prefix,
+                "BudgetName": budget_name(stack),
                 "BudgetType": "COST",
                 "TimeUnit": "MONTHLY",
                 "BudgetLimit": {"Amount": str(spec["usd"]), "Unit": "USD"},
-                "CostFilters": {"TagKeyValue": [f"user:fraudflow:stack${stack.name}"]},
+                "CostFilters": {"TagKeyValue": [f"user:{STACK_TAG}${stack.name}"], "Region": [stack.region]},
             },
             NotificationsWithSubscribers=[
                 {
@@ -197,11 +197,25 @@ class Budget(Kind):
             ],
             ResourceTags=stack.tag_list(name),
         )
-        return stack.prefix
+        return budget_name(stack)
+
+    def settle(self, stack: Stack, name: str, ref: str, spec: Spec) -> bool:
+        budgets = stack.api("budgets")
+        found = budgets.describe_budget(AccountId=stack.account, BudgetName=ref)["Budget"]
+        if float(found["BudgetLimit"]["Amount"]) == spec["usd"]:
+            return False
+        budgets.delete_budget(AccountId=stack.account, BudgetName=ref)
+        self.create(stack, name, spec)
+        return True
 
     def delete(self, stack: Stack, resource: Resource) -> None:
         if self.exists(stack, resource.id):
             stack.api("budgets").delete_budget(AccountId=stack.account, BudgetName=resource.id)
+
+
+def budget_name(stack: Stack) -> str:
+    """The budget's name; budgets are global in an account, so the region is a part of it."""
+    return f"{stack.prefix}-{stack.region}"
 
 
 def _loaded(text: str | None) -> Any:

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from infra.aws.client import code
 from infra.aws.resource import Kind, Resource, Spec, tag_map, until
 from infra.aws.stack import STACK_TAG, Stack
+from infra.errors import TerminalError
 
 EVERYWHERE = "0.0.0.0/0"
 
@@ -26,6 +27,9 @@ class Ec2Kind(Kind):
     filter_name: ClassVar[str]
     tag_type: ClassVar[str]
     gone_states: ClassVar[frozenset[str]] = frozenset()
+
+    def going(self, stack: Stack, ref: str) -> bool:
+        return str((self.one(stack, ref) or {}).get("State", "")).lower() == "deleting"
 
     def find(self, stack: Stack) -> list[Resource]:
         mine = self.search(stack, {"Name": f"tag:{STACK_TAG}", "Values": [stack.name]})
@@ -160,7 +164,10 @@ class NatGateway(Ec2Kind):
 
     def settle(self, stack: Stack, name: str, ref: str, spec: Spec) -> bool:
         def available() -> bool:
-            return (self.one(stack, ref) or {}).get("State") == "available"
+            found = stack.api("ec2").describe_nat_gateways(NatGatewayIds=[ref])["NatGateways"][0]
+            if found["State"] == "failed":
+                raise TerminalError(f"AWS could not make {self.name} {name}: {found.get('FailureMessage')}")
+            return found["State"] == "available"
 
         until(available, stack, stack.settings.aws.healthy_timeout_seconds, f"{self.name} {ref} is not available")
         return False
@@ -185,10 +192,13 @@ class RouteTable(Ec2Kind):
         ec2, table = stack.api("ec2"), self.one(stack, ref)
         associated = {association.get("SubnetId") for association in table["Associations"]}
         missing = [subnet for subnet in spec["subnets"] if subnet not in associated]
-        routed = any(route.get("DestinationCidrBlock") == EVERYWHERE for route in table["Routes"])
+        way = {"GatewayId": spec["gateway"]} if "gateway" in spec else {"NatGatewayId": spec["nat"]}
+        out = [route for route in table["Routes"] if route.get("DestinationCidrBlock") == EVERYWHERE]
+        routed = any(way.items() <= route.items() for route in out)
         if not routed:
-            way = {"GatewayId": spec["gateway"]} if "gateway" in spec else {"NatGatewayId": spec["nat"]}
-            ec2.create_route(RouteTableId=ref, DestinationCidrBlock=EVERYWHERE, **way)
+            # A gateway that was deleted leaves its route behind, and that leads nowhere.
+            lay = ec2.replace_route if out else ec2.create_route
+            lay(RouteTableId=ref, DestinationCidrBlock=EVERYWHERE, **way)
         for subnet in missing:
             ec2.associate_route_table(RouteTableId=ref, SubnetId=subnet)
         return bool(missing) or not routed
@@ -218,6 +228,12 @@ class S3Endpoint(Ec2Kind):
             TagSpecifications=self.tagged(stack, name),
         )
         return made["VpcEndpoint"]["VpcEndpointId"]
+
+    def settle(self, stack: Stack, name: str, ref: str, spec: Spec) -> bool:
+        missing = sorted(set(spec["route_tables"]) - set(self.one(stack, ref)["RouteTableIds"]))
+        if missing:
+            stack.api("ec2").modify_vpc_endpoint(VpcEndpointId=ref, AddRouteTableIds=missing)
+        return bool(missing)
 
     def one(self, stack: Stack, ref: str) -> Any:
         try:
@@ -315,7 +331,10 @@ class NetworkInterface(Kind):
     arn_types = ("ec2:network-interface",)
 
     def find(self, stack: Stack) -> list[Resource]:
-        groups = [group.id for group in SecurityGroup().find(stack)]
+        return self.of(stack, [group.id for group in SecurityGroup().find(stack)])
+
+    def of(self, stack: Stack, groups: list[str]) -> list[Resource]:
+        """Those in these groups."""
         if not groups:
             return []
         found = self._list(stack, {"Name": "group-id", "Values": groups})

@@ -1,5 +1,6 @@
 """What a stack consists of, in the order in which it is made. Each step is one call of a kind's `ensure`."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,8 +89,9 @@ def image(stack: Stack, role: str) -> str:
 
 def _network(stack: Stack) -> list[Step]:
     aws = stack.settings.aws
-    public, *private, second = subnet_cidrs(aws.vpc_cidr, 2 + aws.zones)
-    names = _private(aws.zones)
+    # Each has its own place, however many zones there are: a subnet that is there keeps its addresses.
+    public, first, middle, last, second = subnet_cidrs(aws.vpc_cidr, 5)
+    names, private = _private(aws.zones), (first, middle, last)[: aws.zones]
     plan = [
         Step("vpc", "main", lambda _: {"cidr": aws.vpc_cidr}),
         Step("internet gateway", "main", lambda ids: {"vpc": ids["vpc/main"]}),
@@ -195,11 +197,24 @@ def _egress(stack: Stack, ids: Ids, role: str) -> list[Rule]:
     return rules
 
 
+_ECR = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*/(?P<name>[^@:]+)")
+
+
+def _repositories(stack: Stack) -> list[str]:
+    """The ARNs of the repositories on ECR that images are pulled from; other registries ask IAM for nothing."""
+    aws, arns = stack.settings.aws, set()
+    for named in (aws.image, aws.member_image):
+        if named is None:
+            arns.add(stack.arn("ecr", f"repository/{stack.prefix}"))
+        elif found := _ECR.match(named):
+            arns.add(f"arn:{stack.partition}:ecr:{found['region']}:{found['account']}:repository/{found['name']}")
+    return sorted(arns)
+
+
 def _access(stack: Stack) -> list[Step]:
-    repository = stack.arn("ecr", f"repository/{stack.prefix}")
     secrets = [stack.arn("secretsmanager", f"secret:fraudflow/{stack.name}/*")]
     statements: dict[str, list[Statement]] = {
-        "execution": execution_statements(stack, repository, secrets),
+        "execution": execution_statements(stack, _repositories(stack), secrets),
         MEMBERS: member_statements(stack),
         SCORERS: scorer_statements(stack, stack.settings.scoring.model),
         DASHBOARD: [],
@@ -322,6 +337,7 @@ def _service(stack: Stack, ids: Ids, role: str, count: int) -> Spec:
     spec = {
         "cluster": ids["ecs cluster/cluster"],
         "count": count,
+        "scaled": role == SCORERS,
         "family": ids[f"task definition/{role}"],
         "subnets": private_subnets(stack, ids),
         "groups": [ids[f"security group/{role}"]],

@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from infra.aws import own_vpc
 from infra.aws.containers import prefect_api_url
 from infra.aws.stack import Stack
 from infra.aws.storage import bucket_name
@@ -15,7 +16,7 @@ _LOGIN = ("redirect_uri", "cookie_secret", "client_id", "client_secret", "server
 
 
 def check(stack: Stack) -> None:
-    """Refuse settings that do not do for ECS.
+    """Refuse settings that do not do for ECS, or not for this account and the stack as it is there.
 
     Raises:
         TerminalError: with every complaint at once.
@@ -23,6 +24,8 @@ def check(stack: Stack) -> None:
     complaints = [*_needs(stack), *_dashboard(stack.settings), *_model(stack)]
     if not stack.settings.aws.allow_insecure:
         complaints += _dangers(stack)
+    # AWS is asked only about settings that could do.
+    complaints = complaints or [*own_vpc.complaints(stack), *own_vpc.moves(stack)]
     if complaints:
         raise TerminalError("the settings do not do for ECS:\n- " + "\n- ".join(complaints))
 
@@ -42,6 +45,8 @@ def _dangers(stack: Stack) -> list[str]:
     aws, kafka, url, complaints = stack.settings.aws, stack.settings.kafka, prefect_api_url(stack), []
     if kafka.security_protocol not in {"SSL", "SASL_SSL"}:
         complaints.append("Kafka without encryption: FRAUDFLOW_KAFKA__SECURITY_PROTOCOL=SASL_SSL")
+    if not (kafka.sasl_username and kafka.sasl_password):
+        complaints.append("Kafka without a login: FRAUDFLOW_KAFKA__SASL_USERNAME and ..._SASL_PASSWORD")
     if kafka.replication_factor < 3:
         complaints.append("topics that a broker can take with it: FRAUDFLOW_KAFKA__REPLICATION_FACTOR=3")
     if url and urlsplit(url).scheme != "https":

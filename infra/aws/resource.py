@@ -62,6 +62,10 @@ class Kind(ABC):
         """Bring it to its specification, whatever state it was left in. Returns whether anything was changed."""
         return False
 
+    def going(self, stack: Stack, ref: str) -> bool:
+        """Whether it is being deleted: listed still, and of no more use."""
+        return False
+
     def id_of(self, arn: str) -> str:
         """The id in an ARN of this kind."""
         return arn.rpartition("/")[2]
@@ -74,6 +78,10 @@ class Kind(ABC):
         """
         with explaining(f"look for {self.name} {name}"):
             present = self._present(stack, name)
+            going = present is not None and present.ours and self.going(stack, present.id)
+        if present is not None and going:
+            self.wait_gone(stack, present)
+            present = None
         if present is not None and not present.ours:
             raise TerminalError(
                 f"{present} has this stack's name but not its tag, so it is not touched: "

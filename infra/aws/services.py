@@ -75,6 +75,36 @@ def wait_healthy(stack: Stack, names: Sequence[str], progress: Callable[[str], N
         time.sleep(stack.settings.aws.poll_seconds)
 
 
+# So begins ECS's word for a task that it stopped for a rollout, or because fewer were asked for.
+_ON_PURPOSE = "Scaling activity initiated"
+
+
+def deaths(stack: Stack, names: Sequence[str]) -> list[str]:
+    """What the tasks said that these services lost, and not because anybody asked for it; ECS knows for an hour."""
+    ecs, told = stack.api("ecs"), []
+    for name in names:
+        with explaining(f"ask which tasks of {name} died"):
+            arns = ecs.list_tasks(cluster=stack.prefix, serviceName=name, desiredStatus="STOPPED")["taskArns"]
+            tasks = ecs.describe_tasks(cluster=stack.prefix, tasks=arns)["tasks"] if arns else []
+        told += [
+            f"a task of {name} died{_when(task)}: {_last_words(task)}"
+            for task in tasks
+            if not task.get("stoppedReason", "").startswith(_ON_PURPOSE)
+        ]
+    return told
+
+
+def _when(task: Any) -> str:
+    return f" {task['stoppedAt'].isoformat(timespec='seconds')}" if "stoppedAt" in task else ""
+
+
+def _last_words(task: Any) -> str:
+    containers = task.get("containers", [])
+    told = [task.get("stoppedReason", ""), *(container.get("reason", "") for container in containers)]
+    codes = [f"exit code {container['exitCode']}" for container in containers if "exitCode" in container]
+    return ", ".join(part for part in [*told, *codes] if part)
+
+
 def reasons(stack: Stack, name: str) -> str:
     """What ECS says of a service and of the tasks that it lost, and where the log is."""
     ecs = stack.api("ecs")
@@ -83,10 +113,7 @@ def reasons(stack: Stack, name: str) -> str:
         tasks = ecs.describe_tasks(cluster=stack.prefix, tasks=arns)["tasks"] if arns else []
         (service,) = describe_services(stack, [name])
     lines = [f"event: {event['message']}" for event in service.get("events", [])[:_TOLD]]
-    for task in tasks:
-        told = [task.get("stoppedReason", "")] + [c.get("reason", "") for c in task.get("containers", [])]
-        codes = [f"exit code {c['exitCode']}" for c in task.get("containers", []) if "exitCode" in c]
-        lines.append("stopped: " + ", ".join(part for part in [*told, *codes] if part))
+    lines += [f"stopped: {_last_words(task)}" for task in tasks]
     return "\n".join([*(f"- {line}" for line in lines), f"- log: CloudWatch group {stack.path}{name}"])
 
 

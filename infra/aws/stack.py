@@ -1,5 +1,6 @@
 """One stack: its names, its tags, its ledger. Everything on AWS is found again by one of them."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any
 from infra.aws import client
 from infra.aws.ledger import Ledger
 from infra.errors import TerminalError
-from infra.settings import Settings
+from infra.settings import STACK_NAME, Settings
 
 STACK_TAG, NAME_TAG, EXPIRES_TAG = "fraudflow:stack", "fraudflow:name", "fraudflow:expires"
 
@@ -27,7 +28,13 @@ class Stack:
         return cls(settings, datetime.now(UTC) + timedelta(hours=settings.aws.expires_after_hours))
 
     def named(self, name: str) -> "Stack":
-        """Another stack of the same account and region."""
+        """Another stack of the same account and region.
+
+        Raises:
+            TerminalError: no stack can have that name.
+        """
+        if not re.fullmatch(STACK_NAME, name):
+            raise TerminalError(f"no stack is called {name!r}: names are of at most 16 small letters and digits")
         aws = self.settings.aws.model_copy(update={"stack": name})
         return Stack(self.settings.model_copy(update={"aws": aws}), self.expires)
 
@@ -53,8 +60,9 @@ class Stack:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """What it created."""
-        return Ledger(self.settings.local.home.expanduser() / "aws" / f"{self.name}.jsonl")
+        """What it created. Stacks of one name in two regions, or accounts, are two."""
+        file = f"{self.account}-{self.region}-{self.name}.jsonl"
+        return Ledger(self.settings.local.home.expanduser() / "aws" / file)
 
     @cached_property
     def account(self) -> str:

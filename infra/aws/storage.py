@@ -269,10 +269,14 @@ class Secret(Kind):
 
     def settle(self, stack: Stack, name: str, ref: str, spec: Spec) -> bool:
         manager = stack.api("secretsmanager")
+        # Somebody deleted it in the console, which waits for a week or more and keeps its name until then.
+        restored = "DeletedDate" in manager.describe_secret(SecretId=ref)
+        if restored:
+            manager.restore_secret(SecretId=ref)
         if "made_up" in spec:
-            return False
+            return restored
         if json.loads(manager.get_secret_value(SecretId=ref)["SecretString"]) == spec["value"]:
-            return False
+            return restored
         manager.put_secret_value(SecretId=ref, SecretString=json.dumps(spec["value"]))
         return True
 

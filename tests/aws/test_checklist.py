@@ -68,3 +68,8 @@ def test_no_flow_takes_a_secret_or_a_card_as_a_parameter() -> None:
             signature = re.search(rf"^def {name}\((.*?)\)", (PROJECT / path).read_text(), re.MULTILINE | re.DOTALL)
             assert signature, name
             assert not re.search(r"password|secret|token|api_key|cc_num|card", signature[1]), name
+
+
+def test_files_with_secrets_go_neither_into_git_nor_into_the_image() -> None:
+    for file, names in ((".gitignore", {".env", "secrets.toml"}), (".dockerignore", {"**/.env", "**/secrets.toml"})):
+        assert names <= set((PROJECT / file).read_text().splitlines()), file

@@ -1,15 +1,17 @@
 """What ECS would start is started here: its commands and environment, with other addresses, on real servers."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +25,21 @@ from infra.aws import containers, member_image
 from infra.aws.containers import DASHBOARD, MEMBERS, SCORERS, task_definition
 from infra.aws.stack import Stack
 from infra.feature_store import FeatureStore
+from infra.kafka import group_members
 from infra.local import hazelcast_server, ports
 from infra.projection import Projection
 from infra.seeding import seed
 from infra.settings import LocalSettings, Settings
+from infra.transaction_sources import FrameSource
 from scoring.feature_files import read_feature_files
 from scoring.model import PROJECT_MODEL
 from simulator.population import simulate_population, write_population
+from simulator.transactions import Simulation
 from tests.aws.conftest import LOGIN_FILE, REGION, Calls, settings_for
 from tests.conftest import PROJECT
 from tests.integration.scored import drain, simulated
 from tests.waiting import until
+from verify.verification import Options, verify
 
 pytestmark = pytest.mark.server
 
@@ -107,6 +113,66 @@ def test_the_scorers_container_scores(aws: Calls, settings: Settings, client: Ha
         assert process.wait(container["stopTimeout"]) == 0
     os.utime(heartbeat, (time.time() - 100, time.time() - 100))
     assert not healthy(), "one that hangs is replaced"
+
+
+@pytest.mark.slow
+def test_a_new_image_rolls_without_loss(settings: Settings, client: HazelcastClient, tmp_path: Path) -> None:
+    """As ECS rolls: one new task, and when it is healthy one old one gets SIGTERM, while transactions come."""
+    stack = Stack.of(settings_for(tmp_path / "home", metrics_cidrs=[]))
+    stack.settings.kafka = settings.kafka.model_copy(update={"sasl_username": None, "sasl_password": None})
+    stack.settings.scoring = settings.scoring
+    container = _container(stack, SCORERS)
+    population = simulate_population(200, 20, 1)
+    write_population(population, tmp_path / "data")
+    FeatureStore(client).load(read_feature_files(tmp_path / "data"))
+
+    def scorer(held: ExitStack, name: str) -> subprocess.Popen[bytes]:
+        home = tmp_path / name
+        home.mkdir()
+        variables = {entry["name"]: entry["value"] for entry in container["environment"]} | {
+            "FRAUDFLOW_HAZELCAST__MEMBERS": json.dumps(settings.hazelcast.members),
+            "FRAUDFLOW_LOCAL__HOME": str(home),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(home),
+        }
+        heartbeat = str(home / "heartbeat")
+        command, check = (
+            [part.replace(containers.HEARTBEAT_FILE, heartbeat) for part in parts]
+            for parts in (container["command"], container["healthCheck"]["command"][1:])
+        )
+        process = held.enter_context(_started(command, home / "log", variables))
+        until(lambda: subprocess.run(check, env=variables, cwd=PROJECT, check=False).returncode == 0)
+        return process
+
+    def members() -> int:
+        return group_members(settings.kafka, settings.scoring.group_id)
+
+    rolled, sent = threading.Event(), 0
+
+    def send() -> None:
+        nonlocal sent
+        for number in itertools.takewhile(lambda _: not rolled.is_set(), itertools.count(1)):
+            source = FrameSource(Simulation(population, 1_000, number).frames, 1_000, f"roll-{number}")
+            sent += seed(settings.kafka, source, f"roll-{number}", rate=2_000).rows
+
+    sending = threading.Thread(target=send)
+    with ExitStack() as held:
+        old = [scorer(held, f"old-{number}") for number in range(2)]
+        until(lambda: members() == 2)
+        sending.start()
+        held.callback(sending.join)
+        held.callback(rolled.set)
+        for number, leaving in enumerate(old):
+            scorer(held, f"new-{number}")
+            until(lambda: members() == 3)
+            leaving.terminate()
+            assert leaving.wait(container["stopTimeout"]) == 0
+        rolled.set()
+        sending.join()
+        drain(settings)
+        verdict = verify(settings, Options(drained=True))
+    assert verdict.holds, verdict.to_json()
+    assert verdict.counts["predictions"] == sent
 
 
 def test_the_dashboards_container_asks_for_a_login(settings: Settings, tmp_path: Path) -> None:

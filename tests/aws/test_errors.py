@@ -131,6 +131,21 @@ def test_a_failed_rollout_is_told_at_once(stack: Stack, ecs: Stubber) -> None:
         services.wait_healthy(stack, ["scorers"])
 
 
+def test_a_task_that_died_is_seen_and_one_that_was_stopped_is_not(stack: Stack, ecs: Stubber) -> None:
+    arns = [f"arn:aws:ecs:us-east-1:123456789012:task/fraudflow-dev/{number}" for number in range(2)]
+    ecs.add_response("list_tasks", {"taskArns": arns})
+    rolled = {"stoppedReason": "Scaling activity initiated by (deployment ecs-svc/123)"}
+    died = {
+        "stoppedReason": "Essential container in task exited",
+        "stoppedAt": datetime(2026, 1, 1, 12, tzinfo=UTC),
+        "containers": [{"exitCode": 137, "reason": "OutOfMemoryError"}],
+    }
+    ecs.add_response("describe_tasks", {"tasks": [rolled, died]})
+    (death,) = services.deaths(stack, ["scorers"])
+    for part in ("scorers", "2026-01-01T12:00:00", "Essential container in task exited", "OutOfMemoryError", "137"):
+        assert part in death
+
+
 def test_it_waits_while_tasks_start(stack: Stack, ecs: Stubber) -> None:
     for running in (0, 1):
         ecs.add_response("describe_services", _service(running))
@@ -142,12 +157,19 @@ def test_it_waits_while_tasks_start(stack: Stack, ecs: Stubber) -> None:
 
 def test_a_second_provisioning_of_a_scaled_service_leaves_its_number(stack: Stack, ecs: Stubber) -> None:
     arn = "arn:aws:ecs:us-east-1:123456789012:task-definition/fraudflow-dev-scorers:2"
-    present = {"serviceName": "scorers", "status": "ACTIVE", "desiredCount": 7, "taskDefinition": arn[:-1] + "1"}
+    spec = {"family": "fraudflow-dev-scorers", "count": 2, "scaled": True, "subnets": ["subnet-1"], "groups": ["sg-1"]}
+    present = {
+        "serviceName": "scorers",
+        "status": "ACTIVE",
+        "desiredCount": 7,
+        "taskDefinition": arn[:-1] + "1",
+        "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}},
+    }
     ecs.add_response("describe_services", {"services": [present]})
     ecs.add_response("describe_task_definition", {"taskDefinition": {"taskDefinitionArn": arn}})
     expected = {"cluster": "fraudflow-dev", "service": "scorers", "taskDefinition": arn}
     ecs.add_response("update_service", {"service": present}, expected)
-    assert kind("ecs service").settle(stack, "scorers", "scorers", {"family": "fraudflow-dev-scorers", "count": 2})
+    assert kind("ecs service").settle(stack, "scorers", "scorers", spec)
 
 
 # Settings
@@ -157,6 +179,8 @@ def test_a_second_provisioning_of_a_scaled_service_leaves_its_number(stack: Stac
     ("section", "name", "value", "told"),
     [
         ("kafka", "security_protocol", "PLAINTEXT", "SASL_SSL"),
+        ("kafka", "sasl_password", None, "SASL_PASSWORD"),
+        ("kafka", "ssl_ca_location", Path("ca.pem"), "SASL_SSL on ECS"),
         ("kafka", "bootstrap_servers", None, "BOOTSTRAP_SERVERS"),
         ("kafka", "replication_factor", 1, "REPLICATION_FACTOR=3"),
         ("aws", "prefect_api_url", "http://prefect.example.com/api", "use https"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cfnlint.api import lint_all
+from pydantic import SecretStr
 
 from infra.aws import containers, plan
 from infra.aws.containers import DASHBOARD, FLOWS, MEMBERS, ROLES, SCORERS, SERVICES, WORKER
@@ -165,7 +166,7 @@ def test_prometheus_finds_scorers_and_dashboard_by_name(
 def test_no_task_has_a_public_address(made: tuple[Stack, Ids, Calls]) -> None:
     stack, ids, requests = made
     networks = [request["networkConfiguration"] for request in requests.of("CreateService", "ecs")]
-    pool = base_job_template(stack, ["subnet-1"], "sg-1")
+    pool = base_job_template(stack, ["subnet-1"], "sg-1", None)
     networks.append(pool["job_configuration"]["task_run_request"]["networkConfiguration"])
     assert len(networks) == len(SERVICES) + 1
     assert {network["awsvpcConfiguration"]["assignPublicIp"] for network in networks} == {"DISABLED"}
@@ -260,6 +261,26 @@ def test_no_right_by_wildcard(requests: Calls) -> None:
                     assert "fraudflow" in arn, f"{role}: {arn}"
 
 
+@pytest.mark.parametrize(
+    ("image", "repositories"),
+    [
+        (None, ["arn:aws:ecr:us-east-1:123456789012:repository/fraudflow-dev"]),
+        (
+            "999999999999.dkr.ecr.eu-west-1.amazonaws.com/team/fraudflow@sha256:0",
+            ["arn:aws:ecr:eu-west-1:999999999999:repository/team/fraudflow"],
+        ),
+        ("ghcr.io/team/fraudflow@sha256:0", []),
+    ],
+)
+def test_images_are_pulled_from_where_the_settings_say(
+    image: str | None, repositories: list[str], tmp_path: Path
+) -> None:
+    stack = Stack.of(settings_for(tmp_path, image=image, member_image=image))
+    (role,) = [step for step in plan.steps(stack) if step.key == "iam role/execution"]
+    pulls = [s for s in role.spec({})["statements"] if "ecr:BatchGetImage" in s["Action"]]
+    assert [arn for statement in pulls for arn in statement["Resource"]] == repositories
+
+
 def test_scorers_and_dashboard_may_do_nothing_on_aws(requests: Calls) -> None:
     roles = {request["RoleName"].rpartition("-")[2] for request in requests.of("CreateRole")}
     assert roles - set(_policies(requests)) == {SCORERS, DASHBOARD}
@@ -341,6 +362,19 @@ def test_prefect_is_asked_with_a_login_over_tls(definitions: dict[str, dict[str,
         assert environment["PREFECT_API_URL"].startswith("https://")
         assert "PREFECT_API_AUTH_STRING" in {entry["name"] for entry in container["secrets"]}
         assert not {"PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"} & set(environment)
+
+
+@pytest.mark.parametrize("kind", ["prefect_api_key", "prefect_auth_string"])
+def test_prefects_worker_does_not_hand_its_login_on(kind: str, tmp_path: Path) -> None:
+    """Left alone it puts it into each task's environment, where whoever may describe tasks reads it."""
+    login = {"prefect_api_key": None, "prefect_auth_string": None} | {kind: SecretStr("a-secret-word")}
+    template = base_job_template(Stack.of(settings_for(tmp_path, **login)), ["subnet-1"], "sg-1", "arn-of-the-secret")
+    names = {
+        "prefect_api_key": "prefect_api_key_secret_arn",
+        "prefect_auth_string": "prefect_api_auth_string_secret_arn",
+    }
+    told = {name: value for name, value in template["job_configuration"].items() if name.endswith("_secret_arn")}
+    assert told == {f"{names[kind]}_secret_arn": "arn-of-the-secret"}
 
 
 def test_scorers_and_members_do_not_know_prefect(definitions: dict[str, dict[str, Any]]) -> None:
