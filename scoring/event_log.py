@@ -43,6 +43,11 @@ class EventLog:
         return self._columns[column].take(places, mode="clip")
 
     @property
+    def held(self) -> int:
+        """How many events it holds, among them some that are not needed any more."""
+        return int(self._size.sum())
+
+    @property
     def nbytes(self) -> int:
         """The memory that it takes."""
         arrays = (*self._columns.values(), self._start, self._size, self._capacity)
@@ -77,6 +82,31 @@ class EventLog:
             column[places] = values[name]
         self._size[unique] += counts
         return places, before
+
+    def freeze(self) -> "EventLog":
+        """This log as it is now, to be read while this one goes on.
+
+        The columns are shared: where an event was written, nothing else is ever written.
+        """
+        frozen = EventLog(self.keep, {})
+        frozen._columns = dict(self._columns)
+        frozen._start, frozen._size = self._start.copy(), self._size.copy()
+        return frozen
+
+    def parts(self, events: int, forgotten: int) -> Iterator[dict[str, NDArray]]:
+        """What is needed, key by key: the columns and `key`, about so many events at once. `append` takes them again.
+
+        Args:
+            events: in a part.
+            forgotten: events with a lower mark are left out.
+        """
+        keys = np.flatnonzero(self._size)
+        part = np.cumsum(np.minimum(self._size[keys], self.keep)) // events
+        for some in np.split(keys, np.flatnonzero(np.diff(part)) + 1):
+            start, kept = self._needed(some, forgotten)
+            if kept.any():
+                places = runs(start, kept)
+                yield {"key": np.repeat(some, kept)} | {name: self.take(name, places) for name in self._columns}
 
     def look_back(
         self, places: NDArray[np.int64], before: NDArray[np.int64], oldest: NDArray[np.int64]

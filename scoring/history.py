@@ -18,6 +18,7 @@ in it); times are the transactions' own, in whole seconds.
 So the features of a row are a function of the partition's log before it, however that is cut into batches.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -147,6 +148,31 @@ class History:
         """The memory that it takes."""
         return self._cards.nbytes + self._merchants.nbytes
 
+    @property
+    def held(self) -> int:
+        """How many events of cards it holds."""
+        return self._cards.held
+
+    def freeze(self) -> "History":
+        """This history as it is now, for `parts`, while this one goes on."""
+        frozen = History(Clock(self.clock.reading, self.clock.highest))
+        frozen._cards, frozen._merchants = self._cards.freeze(), self._merchants.freeze()
+        return frozen
+
+    def parts(self, events: int) -> Iterator[tuple[str, dict[str, NDArray]]]:
+        """What will still be asked for, about so many events at once, for `take` of a history with the same clock."""
+        for name, log in self._logs.items():
+            for part in log.parts(events, self.clock.highest - HORIZON):
+                yield name, part
+
+    def take(self, name: str, part: dict[str, NDArray]) -> None:
+        """Add a part that `parts` gave; all of them, in their order, before any event."""
+        self._logs[name].append(part["key"], part, self.clock.highest - HORIZON)
+
+    @property
+    def _logs(self) -> dict[str, EventLog]:
+        return {"cards": self._cards, "merchants": self._merchants}
+
     def observe(self, events: Events) -> NDArray[np.float32]:
         """Add events, and compute their features: float32 [N, len(ONLINE_INPUTS)]."""
         features = np.empty((len(events.time), len(ONLINE_INPUTS)), np.float32)
@@ -196,9 +222,9 @@ class History:
                 count[number, row] = _count(within)
                 total[number, row] = _sum(within, amounts)
                 largest[number, row] = np.where(within, amounts, -np.inf).max(axis=0)
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with np.errstate(all="ignore"):  # where there is no event, anything stands
                 off = spent - total[-1, row] / count[-1, row]
-            squares[row] = _sum(inside, off * off)
+                squares[row] = _sum(inside, off * off)
             last[row] = _latest(inside, age, event)
             new_merchant[row] = ~(inside & (log.take("merchant", event) == values["merchant"][row])).any(axis=0)
             new_category[row] = ~(inside & (log.take("category", event) == values["category"][row])).any(axis=0)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -12,12 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from infra.feature_store import FeatureStore
-from infra.kafka import GroupReader, group_members, last_records
+from infra.kafka import (
+    GroupReader,
+    client_config,
+    delete_topics,
+    ensure_topics,
+    group_members,
+    last_records,
+    partitions,
+)
 from infra.model_store import Bounds, ModelStore, Roles
 from infra.seeding import seed
 from infra.settings import Settings
+from scoring.bookmark import Place, decode_bookmark
 from scoring.decode import decode_batch
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
@@ -87,6 +98,7 @@ def test_online_features_survive_kills_rebalances_poison_and_new_features(
         "FRAUDFLOW_SCORING__MODEL": str(saved(model, tmp_path)),
         "FRAUDFLOW_SCORING__MAX_BATCH": "300",
         "FRAUDFLOW_SCORING__FEATURE_POLL_SECONDS": "0.1",
+        "FRAUDFLOW_SCORING__SNAPSHOT_ROWS": "2000",
     }
     seed(settings.kafka, simulated(made, 20_000), "first")
     produce(settings, [b"poison", b"{}"] * 20)
@@ -124,6 +136,94 @@ def test_online_features_survive_kills_rebalances_poison_and_new_features(
     again = scored_again(settings, Features.from_tables(tables), unpack_model(model))
     assert len(found) == len(again) > 80_000
     assert answers(found) == again
+
+
+def test_a_snapshot_shortens_the_way_back_and_a_damaged_one_changes_nothing(
+    settings, client, spawn, population, tmp_path: Path
+):
+    """After a kill -9 the rest of the log alone is read; where the snapshot is other bytes, or gone, all of it."""
+    made, directory = population
+    tables = read_feature_files(directory)
+    FeatureStore(client).load(tables)
+    model = trained()
+    changes = {
+        "FRAUDFLOW_SCORING__MODEL": str(saved(model, tmp_path)),
+        "FRAUDFLOW_SCORING__MAX_BATCH": "300",
+        "FRAUDFLOW_SCORING__SNAPSHOT_ROWS": "1000",
+    }
+    seed(settings.kafka, simulated(made, 40_000), "all")
+    scorer = spawn("0", **changes)
+    group = GroupReader(settings.kafka, settings.scoring.group_id, settings.kafka.topics.transactions)
+    until(lambda: group.lag() < 24_000 and len(snapshots(settings)) == 4, what="snapshots of all partitions")
+    scorer.send_signal(signal.SIGKILL)
+    scorer.wait()
+
+    scorer = spawn("0", **changes)
+    rows, from_snapshots = read_back(tmp_path, 1)
+    assert from_snapshots == 4
+    assert 0 < rows < 16_000 / 2
+    until(lambda: group.lag() < 16_000, what="progress")
+    scorer.terminate()
+    assert scorer.wait(15) == 0
+
+    damage(settings, settings.kafka.topics.histories)
+    scorer = spawn("0", **changes)
+    rows, from_snapshots = read_back(tmp_path, 2)
+    assert from_snapshots == 0
+    assert rows >= 24_000
+    log = (tmp_path / "scorer-0.log").read_text()
+    assert log.count("its snapshot is not used, the log is: its sha256 is another") >= 4
+    until(lambda: group.lag() < 8_000, what="progress")
+    scorer.terminate()
+    assert scorer.wait(15) == 0
+
+    delete_topics(settings.kafka, [settings.kafka.topics.histories])
+    ensure_topics(settings.kafka)
+    spawn("0", **changes)
+    assert read_back(tmp_path, 3)[1] == 0
+    drain(settings)
+    group.close()
+    found = predictions(settings)
+    again = scored_again(settings, Features.from_tables(tables), unpack_model(model))
+    assert len(found) == len(again) == 40_000
+    assert answers(found) == again
+
+
+def snapshots(settings: Settings) -> dict[int, Place]:
+    """Those that were committed, by partition."""
+    ask = [TopicPartition(settings.kafka.topics.transactions, number) for number in range(settings.kafka.partitions)]
+    consumer = Consumer(client_config(settings.kafka) | {"group.id": settings.scoring.group_id})
+    try:
+        bookmarks = {at.partition: decode_bookmark(at.metadata) for at in consumer.committed(ask, timeout=10)}
+    finally:
+        consumer.close()
+    return {number: bookmark.snapshot for number, bookmark in bookmarks.items() if bookmark.snapshot}
+
+
+def read_back(logs: Path, time: int) -> tuple[int, int]:
+    """The rows that scorer 0 read back, and the partitions that had a snapshot, when it did so for the nth time."""
+
+    def told() -> list[tuple[str, str]]:
+        pattern = r"read (\d+) rows of \d+ partitions back, (\d+) of them"
+        return re.findall(pattern, (logs / "scorer-0.log").read_text())
+
+    until(lambda: len(told()) >= time, what="the history to be read back")
+    rows, from_snapshots = told()[time - 1]
+    return int(rows), int(from_snapshots)
+
+
+def damage(settings: Settings, topic: str) -> None:
+    """Put the same records at the same offsets, with one bit of each turned over."""
+    records = read(settings.kafka, topic)
+    delete_topics(settings.kafka, [topic])
+    until(lambda: topic not in partitions(settings.kafka), what="the topic to be gone")
+    ensure_topics(settings.kafka)
+    producer = Producer(client_config(settings.kafka))
+    for record in records:
+        value = bytearray(record.value() or b"")
+        value[len(value) // 2] ^= 1
+        producer.produce(topic, bytes(value), record.key(), record.partition() or 0)
+    assert producer.flush(30) == 0
 
 
 @contextmanager

@@ -1,0 +1,221 @@
+"""Snapshots of histories in a topic of their own: they shorten the way back, and are never the truth.
+
+A snapshot is some records of one key: a header, then the events as Arrow tables. Where it lies, and the sha256 of all
+of it, goes with the offsets that are committed afterwards (`scoring.bookmark.Place`). So one that was not written to
+its end is never looked for, one that was is found without a search, and whose counts is decided by the commit, which
+fences scorers that were left behind.
+"""
+
+import hashlib
+import io
+import logging
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import polars as pl
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from infra.errors import FraudflowError, TerminalError, TransientError
+from infra.kafka import client_config, partitions
+from infra.settings import KafkaSettings
+from infra.topic_reader import TopicReader
+from scoring.bookmark import SNAPSHOT_LAYOUT, Bookmark, Place
+from scoring.history import Clock, History
+
+logger = logging.getLogger(__name__)
+
+# Half a megabyte: a topic takes records of up to one.
+_PIECE_EVENTS = 8_000
+_SEND_SECONDS = 30
+# How long a scorer that ends waits for a snapshot to be given up.
+_END_SECONDS = 2.0
+
+
+class Unusable(Exception):
+    """A snapshot cannot be used; the log can."""
+
+
+class _Header(msgspec.Struct, kw_only=True):
+    reading: int | None
+    highest: int
+    bookmarks: list[Bookmark]
+
+
+class Snapshots:
+    """Writes snapshots beside the scoring, one at a time."""
+
+    def __init__(self, kafka: KafkaSettings, features: str):
+        """Args: `features` is the version that the histories' numbers are from."""
+        self._kafka, self._features = kafka, features
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._written: tuple[int, Place] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is being written."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def begin(self, partition: int, position: int, history: History, bookmarks: Iterable[Bookmark]) -> None:
+        """Write one; for the caller it takes as long as copying two numbers for each card and merchant.
+
+        Args:
+            partition: of the transactions.
+            position: the offset behind what the history has seen.
+            history: of that partition.
+            bookmarks: the places where it could begin.
+        """
+        arguments = partition, position, history.freeze(), list(bookmarks)
+        self._thread = threading.Thread(target=self._write, args=arguments, name="snapshot", daemon=True)
+        self._thread.start()
+
+    def written(self) -> tuple[int, Place] | None:
+        """The partition and the place of one that has been written to its end since the last call."""
+        found, self._written = self._written, None
+        return found
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
+
+    def _write(self, partition: int, position: int, frozen: History, bookmarks: list[Bookmark]) -> None:
+        try:
+            topic = self._kafka.topics.histories
+            count = partitions(self._kafka).get(topic, 0)
+            if not count:
+                raise TerminalError(f"Kafka has no topic {topic}")
+            sending = _Sending(self._kafka, topic, partition % count)
+            for record in records_of(frozen, bookmarks):
+                if self._stopping.is_set():
+                    return
+                sending.add(record)
+            self._written = partition, sending.end(position, self._features)
+        except (FraudflowError, KafkaException) as error:
+            logger.warning("no snapshot of the history of partition %d, the log has it all: %s", partition, error)
+
+
+class _Sending:
+    """The records of one snapshot on their way."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, partition: int):
+        self._topic, self._partition, self._key = topic, partition, uuid.uuid4().hex
+        self._digest = hashlib.sha256()
+        self._offsets: list[int] = []
+        self._error: KafkaError | None = None
+        self._producer = Producer(
+            client_config(kafka)
+            | {
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "message.timeout.ms": _SEND_SECONDS * 1_000,
+                "queue.buffering.max.kbytes": 16_384,
+                "on_delivery": self._delivered,
+            }
+        )
+
+    def add(self, record: bytes) -> None:
+        """Send the next record.
+
+        Raises:
+            KafkaException: one before was not taken.
+        """
+        self._digest.update(record)
+        while True:
+            self._check()
+            try:
+                self._producer.produce(self._topic, record, self._key, self._partition)
+            except BufferError:
+                self._producer.poll(1.0)
+            else:
+                self._producer.poll(0)
+                return
+
+    def end(self, position: int, features: str) -> Place:
+        """Wait until all of them are there.
+
+        Raises:
+            TransientError: they are not.
+            KafkaException: one was refused.
+        """
+        unsent = self._producer.flush(_SEND_SECONDS)
+        self._check()
+        if unsent:
+            raise TransientError(f"{unsent} of its records were not sent")
+        return Place(
+            partition=self._partition,
+            first=min(self._offsets),
+            last=max(self._offsets),
+            key=self._key,
+            sha256=self._digest.hexdigest(),
+            position=position,
+            features=features,
+        )
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise KafkaException(self._error)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._error = self._error or error
+        else:
+            self._offsets.append(message.offset() or 0)
+
+
+def read_snapshot(kafka: KafkaSettings, place: Place, features: str) -> tuple[History, list[Bookmark]]:
+    """A history as it was written, and the places where it could begin.
+
+    Raises:
+        Unusable: it is of other features or of another layout, not there any more, or damaged.
+        TransientError: Kafka does not answer.
+    """
+    if place.layout != SNAPSHOT_LAYOUT or place.features != features:
+        raise Unusable("it is of other features" if place.features != features else "it is of another layout")
+    try:
+        reader = TopicReader(kafka, kafka.topics.histories)
+        try:
+            records = list(_read(reader, place))
+        finally:
+            reader.close()
+    except TerminalError as error:
+        raise Unusable(str(error)) from error
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(record)
+    if digest.hexdigest() != place.sha256:
+        raise Unusable("its sha256 is another")
+    return restored(records)
+
+
+def _read(reader: TopicReader, place: Place) -> Iterator[bytes]:
+    starts, ends = reader.starts(), reader.ends()
+    if not starts.get(place.partition, 0) <= place.first <= place.last < ends.get(place.partition, 0):
+        raise Unusable("retention has deleted it")
+    for messages in reader.read({place.partition: place.first}, {place.partition: place.last + 1}, logger.debug):
+        for message in messages:
+            if message.key() == place.key.encode() and (message.offset() or 0) <= place.last:
+                yield message.value() or b""
+
+
+def records_of(frozen: History, bookmarks: list[Bookmark]) -> Iterator[bytes]:
+    """The records of a history that stands still, with the places where it could begin."""
+    yield msgspec.json.encode(_Header(reading=frozen.clock.reading, highest=frozen.clock.highest, bookmarks=bookmarks))
+    for name, events in frozen.parts(_PIECE_EVENTS):
+        buffer = io.BytesIO()
+        pl.DataFrame(events).write_ipc(buffer)
+        yield name.encode() + b"\n" + buffer.getvalue()
+
+
+def restored(records: list[bytes]) -> tuple[History, list[Bookmark]]:
+    """The history of these records, and the places where it could begin."""
+    header = msgspec.json.decode(records[0], type=_Header)
+    history = History(Clock(header.reading, header.highest))
+    for record in records[1:]:
+        name, _, table = record.partition(b"\n")
+        frame = pl.read_ipc(table)
+        history.take(name.decode(), {column: frame[column].to_numpy() for column in frame.columns})
+    return history, header.bookmarks
