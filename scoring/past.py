@@ -158,7 +158,7 @@ class Past:
             built, starts, ends = {}, {}, {}
             for at in committed:
                 number = at.partition
-                built[number], start = self._begin(at)
+                built[number], start = self._begin(at, alive)
                 starts[number], ends[number] = max(start, kept[number]), at.offset
                 if kept[number] > start > 0:
                     logger.warning(
@@ -168,7 +168,6 @@ class Past:
                         kept[number],
                         start,
                     )
-                alive()
             for messages in reader.read(starts, ends, logger.debug):
                 alive()
                 for number, of_partition in _by_partition(messages, ends):
@@ -186,13 +185,13 @@ class Past:
         )
         return built
 
-    def _begin(self, at: TopicPartition) -> tuple[_Partition, int]:
+    def _begin(self, at: TopicPartition, alive: Callable[[], None]) -> tuple[_Partition, int]:
         """A partition's history where it can begin, and the offset to read from."""
         bookmark = decode_bookmark(at.metadata)
         place = bookmark.snapshot
         if place is not None and place.position <= at.offset:
             try:
-                history, bookmarks = read_snapshot(self._kafka, place, self._features.version)
+                history, bookmarks = read_snapshot(self._kafka, place, self._features.version, alive)
             except Unusable as error:
                 logger.warning("partition %d: its snapshot is not used, the log is: %s", at.partition, error)
             else:

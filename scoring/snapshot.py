@@ -11,7 +11,7 @@ import io
 import logging
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 import polars as pl
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 # Half a megabyte: a topic takes records of up to one.
 _PIECE_EVENTS = 8_000
 _SEND_SECONDS = 30
-# How long a scorer that ends waits for a snapshot to be given up.
-_END_SECONDS = 2.0
 
 
 class Unusable(Exception):
@@ -77,10 +75,8 @@ class Snapshots:
         return found
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way, without waiting for it."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(_END_SECONDS)
 
     def _write(self, partition: int, position: int, frozen: History, bookmarks: list[Bookmark]) -> None:
         try:
@@ -89,11 +85,14 @@ class Snapshots:
             if not count:
                 raise TerminalError(f"Kafka has no topic {topic}")
             sending = _Sending(self._kafka, topic, partition % count)
-            for record in records_of(frozen, bookmarks):
-                if self._stopping.is_set():
-                    return
-                sending.add(record)
-            self._written = partition, sending.end(position, self._features)
+            try:
+                for record in records_of(frozen, bookmarks):
+                    if self._stopping.is_set():
+                        return
+                    sending.add(record)
+                self._written = partition, sending.end(position, self._features)
+            finally:
+                sending.close()
         except (FraudflowError, KafkaException) as error:
             logger.warning("no snapshot of the history of partition %d, the log has it all: %s", partition, error)
 
@@ -106,7 +105,7 @@ class _Sending:
         self._digest = hashlib.sha256()
         self._offsets: list[int] = []
         self._error: KafkaError | None = None
-        self._producer = Producer(
+        self._producer: Producer | None = Producer(
             client_config(kafka)
             | {
                 "enable.idempotence": True,
@@ -123,6 +122,7 @@ class _Sending:
         Raises:
             KafkaException: one before was not taken.
         """
+        assert self._producer is not None  # noqa: S101
         self._digest.update(record)
         while True:
             self._check()
@@ -141,6 +141,7 @@ class _Sending:
             TransientError: they are not.
             KafkaException: one was refused.
         """
+        assert self._producer is not None  # noqa: S101
         unsent = self._producer.flush(_SEND_SECONDS)
         self._check()
         if unsent:
@@ -155,6 +156,10 @@ class _Sending:
             features=features,
         )
 
+    def close(self) -> None:
+        """Let go of the producer here and now: it knows us, and the collector would end it in the scoring thread."""
+        self._producer = None
+
     def _check(self) -> None:
         if self._error is not None:
             raise KafkaException(self._error)
@@ -166,8 +171,16 @@ class _Sending:
             self._offsets.append(message.offset() or 0)
 
 
-def read_snapshot(kafka: KafkaSettings, place: Place, features: str) -> tuple[History, list[Bookmark]]:
+def read_snapshot(
+    kafka: KafkaSettings, place: Place, features: str, alive: Callable[[], None]
+) -> tuple[History, list[Bookmark]]:
     """A history as it was written, and the places where it could begin.
+
+    Args:
+        kafka: where it lies.
+        place: as the offset's metadata has it.
+        features: the version in use.
+        alive: called now and then meanwhile.
 
     Raises:
         Unusable: it is of other features or of another layout, not there any more, or damaged.
@@ -178,7 +191,7 @@ def read_snapshot(kafka: KafkaSettings, place: Place, features: str) -> tuple[Hi
     try:
         reader = TopicReader(kafka, kafka.topics.histories)
         try:
-            records = list(_read(reader, place))
+            records = list(_read(reader, place, alive))
         finally:
             reader.close()
     except TerminalError as error:
@@ -188,14 +201,15 @@ def read_snapshot(kafka: KafkaSettings, place: Place, features: str) -> tuple[Hi
         digest.update(record)
     if digest.hexdigest() != place.sha256:
         raise Unusable("its sha256 is another")
-    return restored(records)
+    return restored(records, alive)
 
 
-def _read(reader: TopicReader, place: Place) -> Iterator[bytes]:
+def _read(reader: TopicReader, place: Place, alive: Callable[[], None]) -> Iterator[bytes]:
     starts, ends = reader.starts(), reader.ends()
     if not starts.get(place.partition, 0) <= place.first <= place.last < ends.get(place.partition, 0):
         raise Unusable("retention has deleted it")
     for messages in reader.read({place.partition: place.first}, {place.partition: place.last + 1}, logger.debug):
+        alive()
         for message in messages:
             if message.key() == place.key.encode() and (message.offset() or 0) <= place.last:
                 yield message.value() or b""
@@ -210,11 +224,12 @@ def records_of(frozen: History, bookmarks: list[Bookmark]) -> Iterator[bytes]:
         yield name.encode() + b"\n" + buffer.getvalue()
 
 
-def restored(records: list[bytes]) -> tuple[History, list[Bookmark]]:
+def restored(records: list[bytes], alive: Callable[[], None] = lambda: None) -> tuple[History, list[Bookmark]]:
     """The history of these records, and the places where it could begin."""
     header = msgspec.json.decode(records[0], type=_Header)
     history = History(Clock(header.reading, header.highest))
     for record in records[1:]:
+        alive()
         name, _, table = record.partition(b"\n")
         frame = pl.read_ipc(table)
         history.take(name.decode(), {column: frame[column].to_numpy() for column in frame.columns})

@@ -28,7 +28,8 @@ from infra.kafka import (
 from infra.model_store import Bounds, ModelStore, Roles
 from infra.seeding import seed
 from infra.settings import Settings
-from scoring.bookmark import Place, decode_bookmark
+from infra.transaction_sources import FrameSource
+from scoring.bookmark import Bookmark, decode_bookmark
 from scoring.decode import decode_batch
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
@@ -36,6 +37,7 @@ from scoring.history import ONLINE_INPUTS, History
 from scoring.inputs import events_of
 from scoring.model import Model, unpack_model
 from simulator.population import write_population
+from simulator.transactions import Simulation
 from tests.integration.scored import drain, produce, simulated
 from tests.kafka_log import read, values
 from tests.models import ONLINE, saved, trained
@@ -151,53 +153,61 @@ def test_a_snapshot_shortens_the_way_back_and_a_damaged_one_changes_nothing(
         "FRAUDFLOW_SCORING__MAX_BATCH": "300",
         "FRAUDFLOW_SCORING__SNAPSHOT_ROWS": "1000",
     }
-    seed(settings.kafka, simulated(made, 40_000), "all")
+
+    def send(count: int, number: int) -> None:
+        simulation = Simulation(made, count, number, days=9)  # all of it is remembered
+        seed(settings.kafka, FrameSource(simulation.frames, count, f"part-{number}"), f"part-{number}")
+
+    send(16_000, 1)
     scorer = spawn("0", **changes)
-    group = GroupReader(settings.kafka, settings.scoring.group_id, settings.kafka.topics.transactions)
-    until(lambda: group.lag() < 24_000 and len(snapshots(settings)) == 4, what="snapshots of all partitions")
+    drain(settings)
+    send(4_000, 2)
+    until(lambda: all(bookmark.snapshot for _, bookmark in bookmarks(settings)), what="snapshots to be committed")
     scorer.send_signal(signal.SIGKILL)
     scorer.wait()
+    stood = bookmarks(settings)
+    send(4_000, 3)
 
     scorer = spawn("0", **changes)
     rows, from_snapshots = read_back(tmp_path, 1)
-    assert from_snapshots == 4
-    assert 0 < rows < 16_000 / 2
-    until(lambda: group.lag() < 16_000, what="progress")
+    assert from_snapshots == len(stood) == 4
+    assert rows <= sum(offset - bookmark.snapshot.position for offset, bookmark in stood)
+    assert rows < sum(offset - bookmark.start for offset, bookmark in stood) - 4_000
+    drain(settings)
     scorer.terminate()
     assert scorer.wait(15) == 0
 
     damage(settings, settings.kafka.topics.histories)
+    send(4_000, 4)
     scorer = spawn("0", **changes)
-    rows, from_snapshots = read_back(tmp_path, 2)
-    assert from_snapshots == 0
-    assert rows >= 24_000
+    assert read_back(tmp_path, 2)[1] == 0
     log = (tmp_path / "scorer-0.log").read_text()
-    assert log.count("its snapshot is not used, the log is: its sha256 is another") >= 4
-    until(lambda: group.lag() < 8_000, what="progress")
+    assert log.count("its snapshot is not used, the log is: its sha256 is another") == 4
+    drain(settings)
     scorer.terminate()
     assert scorer.wait(15) == 0
 
     delete_topics(settings.kafka, [settings.kafka.topics.histories])
+    until(lambda: settings.kafka.topics.histories not in partitions(settings.kafka), what="the topic to be gone")
     ensure_topics(settings.kafka)
+    send(4_000, 5)
     spawn("0", **changes)
     assert read_back(tmp_path, 3)[1] == 0
     drain(settings)
-    group.close()
     found = predictions(settings)
     again = scored_again(settings, Features.from_tables(tables), unpack_model(model))
-    assert len(found) == len(again) == 40_000
+    assert len(found) == len(again) == 32_000
     assert answers(found) == again
 
 
-def snapshots(settings: Settings) -> dict[int, Place]:
-    """Those that were committed, by partition."""
+def bookmarks(settings: Settings) -> list[tuple[int, Bookmark]]:
+    """The committed offset of each partition, with what was committed beside it."""
     ask = [TopicPartition(settings.kafka.topics.transactions, number) for number in range(settings.kafka.partitions)]
     consumer = Consumer(client_config(settings.kafka) | {"group.id": settings.scoring.group_id})
     try:
-        bookmarks = {at.partition: decode_bookmark(at.metadata) for at in consumer.committed(ask, timeout=10)}
+        return [(at.offset, decode_bookmark(at.metadata)) for at in consumer.committed(ask, timeout=10)]
     finally:
         consumer.close()
-    return {number: bookmark.snapshot for number, bookmark in bookmarks.items() if bookmark.snapshot}
 
 
 def read_back(logs: Path, time: int) -> tuple[int, int]:
