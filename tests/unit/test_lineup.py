@@ -109,6 +109,22 @@ def test_a_canary_decides_for_its_cards(features, package, static, share, decide
     assert (answers[-1]["reasons"] == theirs[-1]["reasons"]) == decides
 
 
+def test_a_card_is_the_canarys_or_not_on_every_scorer_and_at_any_time(features, package, static):
+    """Its token says which; raising the share takes cards in, and no other one out."""
+    champion, challenger = unpack_model(static), unpack_model(package)
+    message = good(trans_num="t")
+    _, (alone,) = scored(Lineup(champion), features, [message])
+    own = int(alone["card_token"][:8], 16) / 2**32
+    for share, decides in ((np.nextafter(own, 1), True), (own, False)):
+        roles = Roles(champion=static.version, challenger=package.version, mode="canary", canary_share=float(share))
+        for _ in range(5):
+            scorer, answers = scored(Lineup(champion, challenger, roles), features, [message])
+            scorer.features = features  # as when a new version is loaded
+            again = scorer.score([message], Source("Transactions", [0], [1]), 0).values
+            versions = {answer["model_version"] for answer in (*answers, *map(json.loads, again))}
+            assert versions == {package.version if decides else static.version}
+
+
 class Broken(Model):
     def predict(self, inputs):
         raise RuntimeError("out of its mind")
