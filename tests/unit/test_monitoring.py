@@ -13,6 +13,7 @@ from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.manifest import plain_manifest
 from simulator.population import simulate_population, write_population
+from simulator.source import simulated
 from training import dataset
 from training.checks import Drift, Operations, Quality, drift_of, findings_of, quality_of
 from training.dataset import Dataset
@@ -21,7 +22,7 @@ from training.drift_report import write_report
 from training.incidents import Finding, follow
 from training.input_sets import INPUT_SETS
 from training.labels import DAY
-from training.sources import pieces_of, simulated
+from training.sources import pieces_of
 from training.window import Window, _slices
 
 SETTINGS = MonitorSettings()

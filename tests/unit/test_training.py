@@ -17,6 +17,7 @@ from scoring.history import ONLINE_INPUTS
 from scoring.manifest import read_manifest
 from scoring.model import PROJECT_MODEL, load_model
 from simulator.population import simulate_population, write_population
+from simulator.source import simulated
 from training import dataset, learn
 from training.comparison import Comparison, judge_served
 from training.convert import for_float32, next_below, to_onnx
@@ -27,7 +28,7 @@ from training.labels import DAY, UNKNOWN, Said, known_labels
 from training.metrics import Metrics, cheapest_threshold, evaluate, money
 from training.package import pack
 from training.parity import prove
-from training.sources import pieces_of, simulated
+from training.sources import pieces_of
 from training.split import newest_part, split_by_time
 
 SETTINGS = TrainingSettings(search_seconds=0, threads=1)
