@@ -7,6 +7,7 @@ import numpy as np
 from confluent_kafka import TopicPartition
 
 from benchmarks.bench import CUSTOMERS, SEED, Bench
+from infra.errors import TransientError
 from infra.settings import Settings
 from infra.topic_reader import TopicReader
 from infra.transaction_sources import encode
@@ -126,7 +127,7 @@ def _snapshots(settings: Settings, features: Features, past: Past) -> tuple[dict
         longest = max(longest, time.monotonic() - paused)
         while snapshots.busy:
             time.sleep(0.01)
-        found = snapshots.written()
-        assert found is not None, "the log of this process says why"  # noqa: S101
-        places |= dict([found])
+        places |= dict(snapshots.written())
+        if number not in places:
+            raise TransientError(f"the snapshot of partition {number} was not written")
     return places, time.monotonic() - began, longest

@@ -100,7 +100,9 @@ class Past:
 
     def book(self, book: list[TopicPartition]) -> list[TopicPartition]:
         """The offsets to commit, whose rows have been observed, with the places to begin at as their metadata."""
-        self._take_snapshot_up()
+        for number, place in self._snapshots.written():
+            if number in self._partitions:
+                self._partitions[number].snapshot = place
         noted = []
         for at in book:
             partition = self._partitions.setdefault(at.partition, _Partition(at.offset))
@@ -110,12 +112,6 @@ class Past:
             noted.append(TopicPartition(at.topic, at.partition, at.offset, encode_bookmark(partition.bookmark())))
             self._save(at.partition, partition)
         return noted
-
-    def _take_snapshot_up(self) -> None:
-        """From now on, offsets are committed with the snapshot that has been written meanwhile."""
-        number, place = self._snapshots.written() or (-1, None)
-        if number in self._partitions:
-            self._partitions[number].snapshot = place
 
     def _save(self, number: int, partition: _Partition) -> None:
         if not self._snapshot_rows or partition.unsaved < self._snapshot_rows or self._snapshots.busy:

@@ -11,6 +11,7 @@ import io
 import logging
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -49,7 +50,7 @@ class Snapshots:
         self._kafka, self._features = kafka, features
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._written: tuple[int, Place] | None = None
+        self._written: deque[tuple[int, Place]] = deque()
 
     @property
     def busy(self) -> bool:
@@ -69,10 +70,10 @@ class Snapshots:
         self._thread = threading.Thread(target=self._write, args=arguments, name="snapshot", daemon=True)
         self._thread.start()
 
-    def written(self) -> tuple[int, Place] | None:
-        """The partition and the place of one that has been written to its end since the last call."""
-        found, self._written = self._written, None
-        return found
+    def written(self) -> Iterator[tuple[int, Place]]:
+        """The partition and the place of each that has been written to its end since the last call."""
+        while self._written:
+            yield self._written.popleft()
 
     def close(self) -> None:
         """Give up what is under way, without waiting for it."""
@@ -90,7 +91,7 @@ class Snapshots:
                     if self._stopping.is_set():
                         return
                     sending.add(record)
-                self._written = partition, sending.end(position, self._features)
+                self._written.append((partition, sending.end(position, self._features)))
             finally:
                 sending.close()
         except (FraudflowError, KafkaException) as error:
