@@ -179,24 +179,15 @@ def test_a_snapshot_shortens_the_way_back_and_a_damaged_one_changes_nothing(
 
     damage(settings, settings.kafka.topics.histories)
     send(4_000, 4)
-    scorer = spawn("0", **changes)
+    spawn("0", **changes)
     assert read_back(tmp_path, 2)[1] == 0
     log = (tmp_path / "scorer-0.log").read_text()
-    assert log.count("its snapshot is not used, the log is: its sha256 is another") == 4
-    drain(settings)
-    scorer.terminate()
-    assert scorer.wait(15) == 0
-
-    delete_topics(settings.kafka, [settings.kafka.topics.histories])
-    until(lambda: settings.kafka.topics.histories not in partitions(settings.kafka), what="the topic to be gone")
-    ensure_topics(settings.kafka)
-    send(4_000, 5)
-    spawn("0", **changes)
-    assert read_back(tmp_path, 3)[1] == 0
+    for why in ("its sha256 is another", "retention has deleted it"):
+        assert log.count(f"its snapshot is not used, the log is: {why}") == 2
     drain(settings)
     found = predictions(settings)
     again = scored_again(settings, Features.from_tables(tables), unpack_model(model))
-    assert len(found) == len(again) == 32_000
+    assert len(found) == len(again) == 28_000
     assert answers(found) == again
 
 
@@ -223,13 +214,13 @@ def read_back(logs: Path, time: int) -> tuple[int, int]:
 
 
 def damage(settings: Settings, topic: str) -> None:
-    """Put the same records at the same offsets, with one bit of each turned over."""
+    """Put the same records at the same offsets with one bit of each turned over, in half of the partitions."""
     records = read(settings.kafka, topic)
     delete_topics(settings.kafka, [topic])
     until(lambda: topic not in partitions(settings.kafka), what="the topic to be gone")
     ensure_topics(settings.kafka)
     producer = Producer(client_config(settings.kafka))
-    for record in records:
+    for record in (record for record in records if record.partition() in {0, 1}):
         value = bytearray(record.value() or b"")
         value[len(value) // 2] ^= 1
         producer.produce(topic, bytes(value), record.key(), record.partition() or 0)
