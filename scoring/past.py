@@ -128,6 +128,8 @@ class Past:
         """Bring the histories to the committed offsets.
 
         One that is there already stays: it is the same, whoever scored in between. Any other is built from the log.
+        A scorer without partitions keeps what it has: it may have lost them because reading took so long, and goes on
+        from there when it gets them again.
 
         Args:
             committed: of the partitions that the scorer has; the offset is negative where there is none.
@@ -136,6 +138,8 @@ class Past:
         Raises:
             TransientError: the log cannot be read; nothing may be scored before it was.
         """
+        if not committed:
+            return
         self._partitions = {
             at.partition: self._partitions[at.partition]
             for at in committed

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from confluent_kafka import TopicPartition
 
 from infra.errors import TerminalError
 from infra.model_store import Bounds, Package, Roles
 from infra.settings import KafkaSettings, ScoringSettings
+from scoring.decode import decode_batch
 from scoring.features import MODEL_INPUTS, Features
 from scoring.history import ONLINE_INPUTS
 from scoring.lineup import Lineup
@@ -63,6 +65,17 @@ def test_a_model_gets_the_inputs_of_its_manifest_in_its_order(features, package)
     probability, _ = model.predict(np.array(matrix, np.float32))
     assert [a["fraud_probability"] for a in answers] == pytest.approx(probability.tolist(), abs=1e-6)
     assert {a["model_version"] for a in answers} == {package.version}
+
+
+def test_a_history_outlives_a_time_without_partitions(features):
+    """A scorer that read back for too long has lost them; to read again would take as long again, and never end."""
+    past = Past(KafkaSettings(), features)  # no Kafka: it cannot read
+    batch, _ = features.build(*decode_batch(transactions(3))[:2])
+    past.observe(batch, [0, 0, 0], [4, 5, 6])
+    past.restore([], lambda: None)
+    past.restore([TopicPartition("Transactions", 0, 7)], lambda: None)
+    with pytest.raises(TerminalError, match="no Kafka"):
+        past.restore([TopicPartition("Transactions", 0, 8)], lambda: None)
 
 
 def test_an_alert_says_why(features, package):
