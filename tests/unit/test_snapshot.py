@@ -4,9 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from infra.settings import KafkaSettings
 from scoring.bookmark import Bookmark, Place, decode_bookmark, encode_bookmark
 from scoring.history import DAY, History
-from scoring.snapshot import records_of, restored
+from scoring.snapshot import Unusable, read_snapshot, records_of, restored
 from tests.unit.test_history import columns, drawn, observed, reference
 
 PLACE = Place(partition=1, first=5, last=9, key="k", sha256="s", position=700, features="f")
@@ -53,6 +54,14 @@ def test_a_bookmark_says_where_the_snapshot_lies():
     assert decode_bookmark(plain) == Bookmark(start=3, reading=4, highest=5)
     assert decode_bookmark(encode_bookmark(msgspec.structs.replace(bookmark, online="0"))) == Bookmark(start=0)
     assert len(encode_bookmark(bookmark)) < 1_000, "the metadata of an offset may have 4,096 bytes"
+
+
+@pytest.mark.parametrize(
+    ("changes", "features", "why"), [({}, "newer", "other features"), ({"layout": 0}, "f", "another layout")]
+)
+def test_what_was_numbered_or_written_otherwise_is_not_used(changes: dict, features: str, why: str):
+    with pytest.raises(Unusable, match=why):
+        read_snapshot(KafkaSettings(), msgspec.structs.replace(PLACE, **changes), features, lambda: None)
 
 
 def test_parts_have_every_column_of_the_log():
