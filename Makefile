@@ -24,9 +24,10 @@ down: .venv/.ready ## Stop the local stack
 status: .venv/.ready ## Show the local stack
 	@$(RUN)/fraudflow status
 
-# Two at a time, each with servers of its own: much of their time is waiting. A file stays together, for its fixtures.
+# Two at a time, each with servers of its own: much of their time is waiting. A file stays together, for its fixtures, and
+# the many small ones come last, so that both end at the same time.
 test: .venv/.tested ## Run the tests against real servers
-	@$(RUN)/pytest --numprocesses 2 --dist loadfile
+	@$(RUN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/.tested ## Run the tests that take long
 	@$(RUN)/pytest -m slow

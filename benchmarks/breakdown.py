@@ -120,7 +120,7 @@ def main() -> None:
     asked = parser.parse_args()
     settings = get_settings()
     output_partitions = ensure_topics(settings.kafka)[settings.kafka.topics.predictions]
-    scorer = Scorer(load_model(STATIC_MODEL), Features.from_tables(read_feature_files(asked.data)), settings.scoring)
+    scorer = Scorer(load_model(STATIC_MODEL), Features(read_feature_files(asked.data)), settings.scoring)
     loop = ScoringLoop(settings, scorer, "breakdown", output_partitions)
     collect_by_hand()
     watch = Stopwatch()

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     asked = parser.parse_args()
     settings = get_settings()
-    features = Features.from_tables(read_feature_files(asked.data))
+    features = Features(read_feature_files(asked.data))
     consumer, producer = _consumer(settings), _producer(settings)
     producer.init_transactions(_TIMEOUT_SECONDS)
     topics, output_partitions = settings.kafka.topics, partitions(settings.kafka)[settings.kafka.topics.predictions]

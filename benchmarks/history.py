@@ -34,7 +34,7 @@ _ADDED_AT_ONCE = 2_000
 
 def measure(bench: Bench) -> dict[str, Any]:
     """Both, with 10,000 cards."""
-    features = Features.from_tables(read_feature_files(bench.data))
+    features = Features(read_feature_files(bench.data))
     rates = _A_DAY[:1] if bench.quick else _A_DAY
     return {
         "cards": CUSTOMERS,
@@ -56,10 +56,11 @@ def _observe(bench: Bench, features: Features, a_day: int) -> dict[str, Any]:
     first = len(events.time) - _OBSERVED
     for at in range(0, first, _ADDED_AT_ONCE):
         history.add(events.take(np.arange(at, min(at + _ADDED_AT_ONCE, first))))
-    records = list(records_of(history, []))
+    customer = features.customer
+    records = list(records_of(history, [], customer.part, customer.place))
     took = {}
     for size in _SIZES:
-        again, _ = restored(records)
+        again, _ = restored(records, customer)
         batches = [events.take(np.arange(at, at + size)) for at in range(first, len(events.time) - size + 1, size)]
         began = time.process_time()
         seen = sum(float(again.observe(batch)[:, 8].sum()) for batch in batches)
@@ -119,7 +120,7 @@ def _restored(
 
 def _snapshots(settings: Settings, features: Features, past: Past) -> tuple[dict[int, Place], float, float]:
     """Where they lie, the seconds that writing took, and the longest time for which scoring would have stood still."""
-    snapshots, places = Snapshots(settings.kafka, features.version), {}
+    snapshots, places = Snapshots(settings.kafka, features), {}
     began, longest = time.monotonic(), 0.0
     for number, position, history in past.histories():
         paused = time.monotonic()

@@ -199,11 +199,24 @@ def _customers(found: dict[str, Any]) -> Iterator[str]:
             f"{run['load_peak_mb']:,.0f} MB",
             f"{run['scorer_seconds']:.1f} s",
             f"{run['scorer_peak_mb']:,.0f} MB",
+            f"{run['quarter_seconds']:.1f} s",
+            f"{run['quarter_peak_mb']:,.0f} MB",
         )
         for size, run in found.items()
     ]
-    header = ("customers", "read, checked", "load", "loader's peak", "a scorer takes them up", "scorer's peak")
+    header = (
+        "customers",
+        "read, checked",
+        "load",
+        "loader's peak",
+        "a scorer takes them up",
+        "scorer's peak",
+        "those of one partition of 4",
+        "scorer's peak",
+    )
     yield from _table(header, rows)
+    yield ""
+    yield "Up to 50,000 customers are one part; more are cut, and a scorer may hold the parts of its partitions alone."
 
 
 def _history(found: dict[str, Any]) -> Iterator[str]:

@@ -8,25 +8,31 @@ of a load. Where a load ends half-way, the manifest still names the version befo
 
 import io
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Self
 
 import msgspec
+import numpy as np
 import polars as pl
 from hazelcast.client import HazelcastClient
 from hazelcast.core import HazelcastJsonValue
 from hazelcast.errors import HazelcastError
 
 from infra.errors import TransientError
-from infra.feature_tables import FeatureTables
+from infra.feature_tables import CUSTOMER_SCHEMA, FeatureTables, card_key, parts_of
 from infra.hazelcast import CUSTOMERS, MANIFEST, MERCHANTS, SNAPSHOTS
 
 # One `put_all` asks every partition: many rows make that worth it, too many make the member's heap swell.
 BATCH_ROWS = 10_000
 # About 3 MB of compressed Arrow: well below what slows a Hazelcast client down, few enough to read at once.
 SNAPSHOT_ROWS = 50_000
+# More customers than that are cut into so many parts, or a multiple: most numbers of partitions divide it, and a scorer
+# then needs the parts of its own partitions alone.
+PARTS = 240
+_READ_AT_ONCE = 20
 LOCK_SECONDS = 10.0
 
 _CURRENT, _LOADING = "current", "loading"
@@ -44,12 +50,20 @@ class Manifest(msgspec.Struct, frozen=True):
     chunks: list[str]
     source: str
     loaded_at: str
+    parts: int = 1
+    """Into which the customers are cut, see `parts_of`."""
 
     @classmethod
     def of(cls, tables: FeatureTables, state: str, chunks: list[str]) -> Self:
         """The manifest of these tables as of now."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(tables.version, state, tables.counts, tables.sha256, chunks, tables.source, now)
+        parts = _parts(tables.customers.height)
+        return cls(tables.version, state, tables.counts, tables.sha256, chunks, tables.source, now, parts)
+
+    @property
+    def customers(self) -> int:
+        """How many there are."""
+        return self.counts[CUSTOMERS]
 
 
 class FeatureStore:
@@ -63,27 +77,43 @@ class FeatureStore:
         """What is loaded; None where nothing is, or where the cluster has lost it."""
         return self._manifest(_CURRENT)
 
-    def read_snapshot(self, manifest: Manifest) -> FeatureTables:
+    def read_snapshot(self, manifest: Manifest, parts: Collection[int] | None = None) -> FeatureTables:
         """The tables of a manifest.
+
+        Args:
+            manifest: of the version.
+            parts: of the customers; left out: all of them.
 
         Raises:
             TransientError: the snapshot is gone, because a newer one took its place or the cluster lost it.
         """
-        snapshots = self._client.get_map(SNAPSHOTS).blocking()
-        parts: dict[str, list[bytes]] = {}
-        for key in manifest.chunks:
-            chunk = snapshots.get(key)
-            if chunk is None:
-                raise TransientError(f"features {manifest.version} are gone from Hazelcast: run load-features")
-            parts.setdefault(key.split("/")[1], []).append(bytes(chunk))
         return FeatureTables(
             version=manifest.version,
-            customers=pl.concat([pl.read_ipc(part) for part in parts["customers"]]),
-            merchants=pl.concat([pl.read_ipc(part) for part in parts["merchants"]]),
-            dictionaries=json.loads(parts["dictionaries"][0]),
+            customers=self.read_customers(manifest, parts),
+            merchants=pl.concat([pl.read_ipc(chunk) for chunk in self._chunks(manifest, "merchants")]),
+            dictionaries=json.loads(self._chunks(manifest, "dictionaries")[0]),
             sha256=manifest.sha256,
             source=manifest.source,
         )
+
+    def read_customers(self, manifest: Manifest, parts: Collection[int] | None = None) -> pl.DataFrame:
+        """The customers of some parts, or all; see `read_snapshot`."""
+        chunks = self._chunks(manifest, "customers", parts)
+        return pl.concat([CUSTOMER_SCHEMA.to_frame(), *map(pl.read_ipc, chunks)])
+
+    def _chunks(self, manifest: Manifest, table: str, numbers: Collection[int] | None = None) -> list[bytes]:
+        keys = []
+        for key in manifest.chunks:
+            _, of, number = key.split("/")
+            if of == table and (numbers is None or int(number) in numbers):
+                keys.append(key)
+        snapshots = self._client.get_map(SNAPSHOTS).blocking()
+        found: dict[str, Any] = {}
+        for start in range(0, len(keys), _READ_AT_ONCE):
+            found |= snapshots.get_all(keys[start : start + _READ_AT_ONCE])
+        if len(found) < len(keys):
+            raise TransientError(f"features {manifest.version} are gone from Hazelcast: run load-features")
+        return [bytes(found[key]) for key in keys]
 
     def holds(self, version: str) -> bool:
         """Whether this version is loaded, completely: the maps are counted, for the cluster may have lost some."""
@@ -142,13 +172,12 @@ class FeatureStore:
     def _write_snapshot(self, tables: FeatureTables) -> list[str]:
         snapshots = self._client.get_map(SNAPSHOTS).blocking()
         keys = []
-        for name, frame in (("customers", tables.customers), ("merchants", tables.merchants)):
-            for start in range(0, frame.height, SNAPSHOT_ROWS):
-                target = io.BytesIO()
-                frame.slice(start, SNAPSHOT_ROWS).write_ipc(target, compression="zstd")
-                keys.append(f"{tables.version}/{name}/{start}")
-                # bytearray: the client pickles bytes.
-                snapshots.set(keys[-1], bytearray(target.getbuffer()))
+        for name, number, frame in _pieces(tables):
+            target = io.BytesIO()
+            frame.write_ipc(target, compression="zstd")
+            keys.append(f"{tables.version}/{name}/{number}")
+            # bytearray: the client pickles bytes.
+            snapshots.set(keys[-1], bytearray(target.getbuffer()))
         keys.append(f"{tables.version}/dictionaries/0")
         snapshots.set(keys[-1], bytearray(json.dumps(tables.dictionaries).encode()))
         return keys
@@ -180,6 +209,23 @@ class FeatureStore:
             yield
         finally:
             self._manifests.unlock(_LOADING)
+
+
+def _parts(customers: int) -> int:
+    return 1 if customers <= SNAPSHOT_ROWS else PARTS * math.ceil(customers / PARTS / SNAPSHOT_ROWS)
+
+
+def _pieces(tables: FeatureTables) -> Iterator[tuple[str, int, pl.DataFrame]]:
+    """Table, number and rows of each chunk; a part without customers has none."""
+    customers = tables.customers
+    part = parts_of(map(card_key, customers["card"]), _parts(customers.height))
+    order = np.argsort(part, kind="stable")
+    ordered = customers[order]
+    starts = np.flatnonzero(np.diff(part[order], prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        yield "customers", int(part[order[start]]), ordered[start:end]
+    for start in range(0, tables.merchants.height, SNAPSHOT_ROWS):
+        yield "merchants", start, tables.merchants.slice(start, SNAPSHOT_ROWS)
 
 
 def _entries(tables: FeatureTables) -> Iterator[tuple[str, dict[Any, Any]]]:

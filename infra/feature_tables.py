@@ -1,10 +1,16 @@
 """The features of one version as tables: what files are read into, Hazelcast keeps and scorers look up."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from infra.hazelcast import CUSTOMERS, MERCHANTS
+from infra.partitioner import shares
+
+MAX_CARD_DIGITS = 19  # ISO/IEC 7812: the longest card number
 
 CUSTOMER_SCHEMA = pl.Schema(
     {
@@ -56,3 +62,18 @@ class FeatureTables:
         return {CUSTOMERS: self.customers.height, MERCHANTS: self.merchants.height} | {
             name: len(codes) for name, codes in self.dictionaries.items()
         }
+
+
+def card_key(card: int | str) -> int | str:
+    """One form for the same card written as a JSON number or as a string of digits."""
+    if isinstance(card, int):
+        return card
+    return int(card) if card.isdecimal() and card.isascii() and len(card) <= MAX_CARD_DIGITS else card
+
+
+def parts_of(keys: Iterable[int | str], count: int) -> NDArray[np.intp]:
+    """In which of `count` parts of the customers each card is, by its `card_key`.
+
+    Cards of one part are in one partition of Kafka, where the number of partitions divides the number of parts.
+    """
+    return shares([str(key).encode() for key in keys], count)

@@ -20,6 +20,7 @@ REQUEST_TIMEOUT_SECONDS = 15.0
 _LISTENING_SECONDS = 1.0
 # How often it is looked whether new topics are known.
 _METADATA_SECONDS = 0.1
+_YOUNG_SECONDS = 5.0
 _ADVICE = "Check the address, the login and the rights in FRAUDFLOW_KAFKA__*"
 _REFUSALS = {KafkaError._AUTHENTICATION, KafkaError._SSL}
 
@@ -227,6 +228,17 @@ def partitions(kafka: KafkaSettings) -> dict[str, int]:
     return {name: present[name] for name in topic_names(kafka) if name in present}
 
 
+def known_partitions(kafka: KafkaSettings, topic: str) -> int:
+    """The number of partitions of a topic that ought to be there; 0 if it is not.
+
+    A broker that has just started does not name all its topics at once, so it is asked for some seconds.
+    """
+    deadline = time.monotonic() + _YOUNG_SECONDS
+    while not (count := partitions(kafka).get(topic, 0)) and time.monotonic() < deadline:
+        time.sleep(_METADATA_SECONDS)
+    return count
+
+
 def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
     """Delete topics and everything in them. Returns those that existed."""
     admin = _Admin(kafka)
@@ -356,6 +368,7 @@ _STARTING = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
 }
 
 
@@ -388,6 +401,7 @@ def explained(error: KafkaException, what: str) -> TransientError | TerminalErro
         KafkaError.NOT_CONTROLLER,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,  # so says a broker that has just started, of a topic that is there
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.NOT_COORDINATOR,

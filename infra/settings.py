@@ -138,6 +138,11 @@ class ScoringSettings(BaseModel):
     card_token_key: SecretStr = Field(
         default=SecretStr("fraudflow-demo-key-change-me"), description="keys the HMAC-SHA256 that stands for a card"
     )
+    resident_customers: int = Field(
+        default=1_000_000,
+        ge=0,
+        description="so many, and each scorer holds them all; of more, only the parts in which it has seen a card",
+    )
     feature_poll_seconds: float = Field(default=2, gt=0, description="how often the feature manifest is looked at")
     model_poll_seconds: float = Field(default=0.5, gt=0, description="how often the topic of the models is looked at")
 

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from infra.errors import TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions, patiently
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, known_partitions, partitions, patiently
 from infra.settings import KafkaSettings
 
 # Longer than the transaction of any producer here may stay open: until it ends, readers stand in front of it.
@@ -31,7 +31,7 @@ class TopicReader:
         Raises:
             TerminalError: there is no such topic.
         """
-        count = partitions(kafka).get(topic, 0)
+        count = known_partitions(kafka, topic)
         if not count:
             raise TerminalError(f"Kafka has no topic {topic}: is FRAUDFLOW_KAFKA__TOPICS__* right?")
         self.topic = topic

@@ -80,7 +80,7 @@ def main() -> None:
     arguments = parser.parse_args()
     ensure_demo_data(arguments.data)
     population = read_population(arguments.data)
-    features = Features.from_tables(read_feature_files(arguments.data))
+    features = Features(read_feature_files(arguments.data))
     model = load_model(PROJECT_MODEL)
     quiet = {
         f"week {week}, seed {seed}": drift

@@ -22,8 +22,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Of their values, one after another."""
     position: int
     """The offset of the transactions behind the last one that the history has seen."""
-    features: str
-    """The version that cards and merchants have their numbers from."""
+    numbering: str
+    """Of cards and merchants: see `Features`."""
 
 
 class Bookmark(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,14 +2,18 @@
 
 import logging
 import threading
+from collections.abc import Collection
+from functools import partial
 
+import polars as pl
 from hazelcast.errors import HazelcastError
 
 from infra.errors import TransientError
-from infra.feature_store import FeatureStore
+from infra.feature_store import FeatureStore, Manifest
 from infra.hazelcast import connect
 from infra.settings import Settings
-from scoring.features import Features
+from scoring.features import CUSTOMER_COLUMNS, Features
+from scoring.lookup import Customers
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +28,7 @@ class FeatureWatch(threading.Thread):
     def __init__(self, settings: Settings):
         super().__init__(name="feature-watch", daemon=True)
         self._settings = settings
+        self._store: FeatureStore | None = None
         self._newest: Features | None = None
         self._stop_event = threading.Event()
         self._changed = threading.Event()
@@ -52,10 +57,12 @@ class FeatureWatch(threading.Thread):
                 self._stop_event.wait(self._settings.scoring.feature_poll_seconds)
                 continue
             try:
-                self._watch(FeatureStore(client))
+                self._store = FeatureStore(client)
+                self._watch(self._store)
             except (HazelcastError, TransientError) as error:
                 self._tell(f"waiting for Hazelcast: {error}")
             finally:
+                self._store = None
                 client.shutdown()
 
     def _watch(self, store: FeatureStore) -> None:
@@ -64,10 +71,30 @@ class FeatureWatch(threading.Thread):
             if manifest is None:
                 self._tell("waiting for features: no manifest in Hazelcast, run load-features")
             elif self._newest is None or manifest.version != self._newest.version:
-                self._newest = Features.from_tables(store.read_snapshot(manifest))
+                self._newest = self._features(store, manifest)
                 self._changed.set()
                 self._tell(f"features {manifest.version}")
             self._stop_event.wait(self._settings.scoring.feature_poll_seconds)
+
+    def _features(self, store: FeatureStore, manifest: Manifest) -> Features:
+        if manifest.parts == 1 or manifest.customers <= self._settings.scoring.resident_customers:
+            return Features(store.read_snapshot(manifest))
+        before = self._newest.customer if self._newest else None
+        # The cards of the version before will be seen again.
+        parts = before.held if before and before.parts == manifest.parts else frozenset()
+        tables = store.read_snapshot(manifest, parts)
+        fetch = partial(self._fetch, manifest)
+        return Features(tables, Customers(tables.customers, CUSTOMER_COLUMNS, manifest.parts, parts, fetch))
+
+    def _fetch(self, manifest: Manifest, parts: Collection[int]) -> pl.DataFrame:
+        """Customers of further parts, asked for by the scoring thread."""
+        store = self._store
+        if store is None:
+            raise TransientError(f"customers of features {manifest.version} are needed, and Hazelcast is away")
+        try:
+            return store.read_customers(manifest, parts)
+        except HazelcastError as error:
+            raise TransientError(f"customers of features {manifest.version} cannot be read: {error}") from error
 
     def _tell(self, state: str) -> None:
         if state != self.state:

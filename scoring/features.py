@@ -4,16 +4,16 @@ Everything that can be known before a transaction arrives is computed once per f
 that a batch indexes by row number.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from infra.feature_tables import FeatureTables
 from scoring.geography import haversine_km
-from scoring.transaction import Reason, Rejected, Transaction, card_key
+from scoring.lookup import Customers, Lookup
+from scoring.transaction import Reason, Rejected, Transaction
 
 MODEL_INPUTS = (
     "cc_num",
@@ -33,7 +33,7 @@ MODEL_INPUTS = (
     "distance_from_home",
 )
 _COLUMN = {name: i for i, name in enumerate(MODEL_INPUTS)}
-_CUSTOMER_COLUMNS = {
+CUSTOMER_COLUMNS = {
     "cc_num": "cc_num_code",
     "gender": "gender_code",
     "zip": "zip_code",
@@ -44,48 +44,13 @@ _CUSTOMER_COLUMNS = {
     "age_group": "age_group_code",
 }
 _MERCHANT_COLUMNS = {"category": "category_code", "merchant": "merchant_code"}
+_CUSTOMER_PLACES = [_COLUMN[name] for name in CUSTOMER_COLUMNS]
+_MERCHANT_PLACES = [_COLUMN[name] for name in _MERCHANT_COLUMNS]
 # A merchant may be of a category that the dictionary lacks: the published merchants are of 16 kinds, the published
 # dictionary has 14. It is then missing (NaN), for which every tree has a branch, and no code is made up.
 _MAY_BE_MISSING = {"category"}
+_MARKS = frozenset({None, 0, 1})
 _AMOUNT_LIMIT = 1e12  # beyond it, an amount is a mistake of the sender; float32 still holds it
-
-
-@dataclass
-class Lookup:
-    """Rows of one table by key, with their model inputs.
-
-    Attributes:
-        index: key to row.
-        inputs: float32 [rows, columns], NaN where a code is missing.
-        columns: of the model's input matrix.
-        incomplete: bool [rows], true where a row lacks what every transaction needs.
-    """
-
-    index: dict[int | str, int]
-    inputs: NDArray[np.float32]
-    columns: list[int]
-    incomplete: NDArray[np.bool_]
-
-    @classmethod
-    def build(cls, keys: Sequence[int | str], frame: pl.DataFrame, names: dict[str, str]) -> "Lookup":
-        """`names` maps a model input to the column of `frame` that holds it."""
-        inputs = frame.select(pl.col(c).cast(pl.Float32) for c in names.values()).fill_null(float("nan"))
-        matrix = np.ascontiguousarray(inputs.to_numpy())
-        needed = [name not in _MAY_BE_MISSING for name in names]
-        return cls(
-            index={key: row for row, key in enumerate(keys)},
-            inputs=matrix,
-            columns=[_COLUMN[name] for name in names],
-            incomplete=np.asarray(np.isnan(matrix[:, needed]).any(axis=1)),
-        )
-
-    def missing_codes(self, row: int) -> str:
-        """The names of the inputs that a row lacks."""
-        return ", ".join(
-            MODEL_INPUTS[column]
-            for column, value in zip(self.columns, self.inputs[row], strict=True)
-            if np.isnan(value) and MODEL_INPUTS[column] not in _MAY_BE_MISSING
-        )
 
 
 @dataclass
@@ -109,35 +74,32 @@ class Batch:
     """The static inputs, [N, 15] in the order of `MODEL_INPUTS`."""
 
 
-@dataclass
 class Features:
     """All features of one version."""
 
-    version: str
-    customers: pl.DataFrame
-    merchants: pl.DataFrame
-    dictionaries: dict[str, dict[str, int]]
-    customer: Lookup = field(init=False)
-    merchant: Lookup = field(init=False)
+    def __init__(self, tables: FeatureTables, customers: Customers | None = None):
+        """Index the tables that the feature store gave.
 
-    def __post_init__(self) -> None:
-        self.customer = Lookup.build(
-            [card_key(card) for card in self.customers["card"].to_list()], self.customers, _CUSTOMER_COLUMNS
-        )
-        self.merchant = Lookup.build(self.merchants["merchant"].to_list(), self.merchants, _MERCHANT_COLUMNS)
+        Args:
+            tables: of the version.
+            customers: where `tables` has not all of them.
+        """
+        self.version = tables.version
+        self.merchants = tables.merchants
+        self.dictionaries = tables.dictionaries
+        self.customer = customers or Customers(tables.customers, CUSTOMER_COLUMNS)
+        self.merchant = Lookup(_MERCHANT_COLUMNS, _MAY_BE_MISSING)
+        self.merchant.add(self.merchants["merchant"].to_list(), self.merchants)
         names = self.merchants["category"].to_list()
         number = {name: i for i, name in enumerate(dict.fromkeys(names))}
         self._category = np.array([number[name] for name in names], np.intp)
-        self._home_latitude = np.radians(self.customers["customer_lat"].to_numpy())
-        self._home_longitude = np.radians(self.customers["customer_lon"].to_numpy())
-        self._home_cosine = np.cos(self._home_latitude)
         self._date_inputs, self.date_codes = self._date_table()
         self._date_known = np.array([codes is not None for codes in self.date_codes], bool)
 
-    @classmethod
-    def from_tables(cls, tables: FeatureTables) -> "Features":
-        """Index the tables that the feature store gave."""
-        return cls(tables.version, tables.customers, tables.merchants, tables.dictionaries)
+    @property
+    def numbering(self) -> str:
+        """Where this is the same, so are the numbers of merchants, and the parts of customers and places in them."""
+        return f"{self.version}/{self.customer.parts}"
 
     def _date_table(self) -> tuple[NDArray[np.float32], list[tuple[int, int, int] | None]]:
         """All 7 x 12 x 24 triples of (weekday, month, hour) with their codes; NaN where a dictionary lacks one."""
@@ -162,8 +124,8 @@ class Features:
         """
         rejected: dict[int, Rejected] = {}
         dates = _parse_dates([row.transaction_date for row in rows])
-        customer = self._find(self.customer.index, [row.cc_num for row in rows])
-        merchant = np.array([self.merchant.index.get(row.merchant, -1) for row in rows], np.intp)
+        customer = self.customer.rows([row.cc_num for row in rows])
+        merchant = self.merchant.rows([row.merchant for row in rows])
         amount = np.array([row.amt for row in rows], np.float64)
         latitude = np.array([row.merch_lat for row in rows], np.float64)
         longitude = np.array([row.merch_long for row in rows], np.float64)
@@ -178,7 +140,7 @@ class Features:
             & ~self.customer.incomplete[customer]
             & ~self.merchant.incomplete[merchant]
             & self._date_known[date_code]
-            & np.array([bool(row.trans_num) and row.is_fraud in (None, 0, 1) for row in rows], bool)
+            & _answerable(rows)
         )
         if not good.all():
             for i in np.flatnonzero(~good).tolist():
@@ -190,8 +152,8 @@ class Features:
             latitude, longitude, date_code, dates = latitude[keep], longitude[keep], date_code[keep], dates[keep]
         distance = self._distance_km(customer, latitude, longitude)
         inputs = np.empty((len(rows), len(MODEL_INPUTS)), np.float32)
-        inputs[:, self.customer.columns] = self.customer.inputs[customer]
-        inputs[:, self.merchant.columns] = self.merchant.inputs[merchant]
+        inputs[:, _CUSTOMER_PLACES] = self.customer.inputs[customer]
+        inputs[:, _MERCHANT_PLACES] = self.merchant.inputs[merchant]
         inputs[:, _COLUMN["amt"]] = amount
         first = _COLUMN["transaction_weekday"]
         inputs[:, first : first + 3] = self._date_inputs[date_code]
@@ -212,18 +174,14 @@ class Features:
         )
         return batch, rejected
 
-    @staticmethod
-    def _find(index: dict[int | str, int], cards: list[int | str]) -> NDArray[np.intp]:
-        return np.array([index.get(card if type(card) is int else card_key(card), -1) for card in cards], np.intp)
-
     def _distance_km(
         self, customer: NDArray[np.intp], latitude: NDArray[np.float64], longitude: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Haversine distance between home and merchant."""
         return haversine_km(
-            self._home_latitude[customer],
-            self._home_longitude[customer],
-            self._home_cosine[customer],
+            self.customer.latitude[customer],
+            self.customer.longitude[customer],
+            self.customer.cosine[customer],
             np.radians(latitude),
             np.radians(longitude),
         )
@@ -232,7 +190,7 @@ class Features:
         """What is wrong with a transaction; the sender's mistakes before what we do not know."""
         if not row.trans_num:
             return Rejected(Reason.INVALID_VALUE, "trans_num is empty")
-        if row.is_fraud not in (None, 0, 1):
+        if row.is_fraud not in _MARKS:
             return Rejected(Reason.INVALID_VALUE, "is_fraud is neither 0 nor 1")
         if not abs(row.amt) <= _AMOUNT_LIMIT:
             return Rejected(Reason.INVALID_VALUE, f"amt is beyond {_AMOUNT_LIMIT:g}")
@@ -257,14 +215,30 @@ class Features:
         return Rejected(Reason.UNKNOWN_CODE, "the dictionaries lack the date's weekday, month or hour")
 
 
+def _answerable(rows: list[Transaction]) -> NDArray[np.bool_]:
+    """Which transactions have a number, and a mark of known fraud that is one."""
+    if all(map(attrgetter("trans_num"), rows)) and _MARKS.issuperset(map(attrgetter("is_fraud"), rows)):
+        return np.ones(len(rows), bool)
+    return np.array([bool(row.trans_num) and row.is_fraud in _MARKS for row in rows], bool)
+
+
 def _parse_dates(dates: list[str]) -> NDArray[np.datetime64]:
     """Dates to datetime64[s]; NaT where the form is not `yyyy-MM-dd HH:mm:ss` or no such day exists."""
-    if all(len(date) == 19 and date[10] == " " and date[4] == "-" for date in dates):
+    if _have_the_form(dates):
         try:
             return np.array(dates, "datetime64[s]")
         except ValueError:
             pass  # one of them is no date: find out which, one by one
     return np.array([_parse_date(date) for date in dates], "datetime64[s]")
+
+
+def _have_the_form(dates: list[str]) -> bool:
+    """Whether they are 19 characters with a hyphen after the year and a space after the day."""
+    text = "".join(dates)
+    if not text.isascii() or set(map(len, dates)) != {19}:
+        return False
+    characters = np.frombuffer(text.encode(), np.uint8).reshape(-1, 19)
+    return bool((characters[:, 4] == ord("-")).all() and (characters[:, 10] == ord(" ")).all())
 
 
 def _parse_date(date: str) -> np.datetime64:

@@ -46,6 +46,8 @@ RATIO_LIMIT = 1e6
 # A spread below half a cent is the rounding of equal amounts.
 LEAST_SPREAD = 0.005
 LEAST_SPAN_SECONDS = 60
+CARDS = "cards"
+"""The name of the parts of a history whose keys are cards."""
 
 ONLINE_INPUTS = (
     *(f"card_{what}_{window}" for window in WINDOWS for what in ("count", "sum", "mean", "max")),
@@ -171,7 +173,7 @@ class History:
 
     @property
     def _logs(self) -> dict[str, EventLog]:
-        return {"cards": self._cards, "merchants": self._merchants}
+        return {CARDS: self._cards, "merchants": self._merchants}
 
     def observe(self, events: Events) -> NDArray[np.float32]:
         """Add events, and compute their features: float32 [N, len(ONLINE_INPUTS)]."""

@@ -89,7 +89,7 @@ class Challenger:
     roles: Roles
     settings: ScoringSettings
     trial: Trial = field(default_factory=Trial)
-    _shares: NDArray[np.float64] | None = None
+    _shares: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def answer(
         self,
@@ -138,15 +138,15 @@ class Challenger:
 
     def renew(self) -> None:
         """The features are new, and cards may have other numbers."""
-        self._shares = None
+        self._shares = np.empty(0)
 
     def _of_its_cards(self, batch: Batch, features: Features) -> NDArray[np.intp]:
         """A card belongs to the canary or does not, on every scorer and whatever comes in between."""
-        if self._shares is None:
-            self._shares = np.full(features.customers.height, np.nan)
+        known = features.customer.frame
+        self._shares = np.append(self._shares, np.full(known.height - len(self._shares), np.nan))
         customers = np.unique(batch.customer)
         for customer in customers[np.isnan(self._shares[customers])].tolist():
-            self._shares[customer] = self._share_of(features.customers["card"][customer])
+            self._shares[customer] = self._share_of(known["card"][customer])
         return np.flatnonzero(self._shares[batch.customer] < self.roles.canary_share)
 
     def _share_of(self, card: str) -> float:

@@ -71,7 +71,7 @@ class Past:
         self._kafka = kafka
         self._features = features
         self._snapshot_rows = snapshot_rows
-        self._snapshots = Snapshots(kafka, features.version)
+        self._snapshots = Snapshots(kafka, features)
         self._partitions: dict[int, _Partition] = {}
 
     @property
@@ -191,7 +191,7 @@ class Past:
         place = bookmark.snapshot
         if place is not None and place.position <= at.offset:
             try:
-                history, bookmarks = read_snapshot(self._kafka, place, self._features.version, alive)
+                history, bookmarks = read_snapshot(self._kafka, place, self._features, alive)
             except Unusable as error:
                 logger.warning("partition %d: its snapshot is not used, the log is: %s", at.partition, error)
             else:

@@ -1,9 +1,10 @@
 """Snapshots of histories in a topic of their own: they shorten the way back, and are never the truth.
 
-A snapshot is some records of one key: a header, then the events as Arrow tables. Where it lies, and the sha256 of all
-of it, goes with the offsets that are committed afterwards (`scoring.bookmark.Place`). So one that was not written to
-its end is never looked for, one that was is found without a search, and whose counts is decided by the commit, which
-fences scorers that were left behind.
+A snapshot is some records of one key: a header, then the events as Arrow tables. In them cards are told by their places
+among the customers: their rows are a process's own, and card numbers belong into as few topics as can be. Where it
+lies, and the sha256 of all of it, goes with the offsets that are committed afterwards (`scoring.bookmark.Place`). So
+one that was not written to its end is never looked for, one that was is found without a search, and whose counts is
+decided by the commit, which fences scorers that were left behind.
 """
 
 import hashlib
@@ -13,17 +14,22 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from numpy.typing import NDArray
 
 from infra.errors import FraudflowError, TerminalError, TransientError
 from infra.kafka import client_config, partitions
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
 from scoring.bookmark import SNAPSHOT_LAYOUT, Bookmark, Place
-from scoring.history import Clock, History
+from scoring.features import Features
+from scoring.history import CARDS, Clock, History
+from scoring.lookup import Customers
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +51,8 @@ class _Header(msgspec.Struct, kw_only=True):
 class Snapshots:
     """Writes snapshots beside the scoring, one at a time."""
 
-    def __init__(self, kafka: KafkaSettings, features: str):
-        """Args: `features` is the version that the histories' numbers are from."""
+    def __init__(self, kafka: KafkaSettings, features: Features):
+        """Args: `features` are those that the histories' numbers are from."""
         self._kafka, self._features = kafka, features
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -66,7 +72,8 @@ class Snapshots:
             history: of that partition.
             bookmarks: the places where it could begin.
         """
-        arguments = partition, position, history.freeze(), list(bookmarks)
+        customer = self._features.customer
+        arguments = partition, position, history.freeze(), list(bookmarks), customer.part, customer.place
         self._thread = threading.Thread(target=self._write, args=arguments, name="snapshot", daemon=True)
         self._thread.start()
 
@@ -79,7 +86,7 @@ class Snapshots:
         """Give up what is under way, without waiting for it."""
         self._stopping.set()
 
-    def _write(self, partition: int, position: int, frozen: History, bookmarks: list[Bookmark]) -> None:
+    def _write(self, partition: int, position: int, *snapshot: Any) -> None:
         try:
             topic = self._kafka.topics.histories
             count = partitions(self._kafka).get(topic, 0)
@@ -87,11 +94,11 @@ class Snapshots:
                 raise TerminalError(f"Kafka has no topic {topic}")
             sending = _Sending(self._kafka, topic, partition % count)
             try:
-                for record in records_of(frozen, bookmarks):
+                for record in records_of(*snapshot):
                     if self._stopping.is_set():
                         return
                     sending.add(record)
-                self._written.append((partition, sending.end(position, self._features)))
+                self._written.append((partition, sending.end(position, self._features.numbering)))
             finally:
                 sending.close()
         except (FraudflowError, KafkaException) as error:
@@ -135,7 +142,7 @@ class _Sending:
                 self._producer.poll(0)
                 return
 
-    def end(self, position: int, features: str) -> Place:
+    def end(self, position: int, numbering: str) -> Place:
         """Wait until all of them are there.
 
         Raises:
@@ -154,7 +161,7 @@ class _Sending:
             key=self._key,
             sha256=self._digest.hexdigest(),
             position=position,
-            features=features,
+            numbering=numbering,
         )
 
     def close(self) -> None:
@@ -173,22 +180,24 @@ class _Sending:
 
 
 def read_snapshot(
-    kafka: KafkaSettings, place: Place, features: str, alive: Callable[[], None]
+    kafka: KafkaSettings, place: Place, features: Features, alive: Callable[[], None]
 ) -> tuple[History, list[Bookmark]]:
     """A history as it was written, and the places where it could begin.
 
     Args:
         kafka: where it lies.
         place: as the offset's metadata has it.
-        features: the version in use.
+        features: those in use.
         alive: called now and then meanwhile.
 
     Raises:
         Unusable: it is of other features or of another layout, not there any more, or damaged.
         TransientError: Kafka does not answer.
     """
-    if place.layout != SNAPSHOT_LAYOUT or place.features != features:
-        raise Unusable("it is of other features" if place.features != features else "it is of another layout")
+    if place.layout != SNAPSHOT_LAYOUT:
+        raise Unusable("it is of another layout")
+    if place.numbering != features.numbering:
+        raise Unusable("it is of other features")
     try:
         reader = TopicReader(kafka, kafka.topics.histories)
         try:
@@ -202,7 +211,10 @@ def read_snapshot(
         digest.update(record)
     if digest.hexdigest() != place.sha256:
         raise Unusable("its sha256 is another")
-    return restored(records, alive)
+    try:
+        return restored(records, features.customer, alive)
+    except KeyError as error:
+        raise Unusable(str(error)) from error
 
 
 def _read(reader: TopicReader, place: Place, alive: Callable[[], None]) -> Iterator[bytes]:
@@ -216,22 +228,44 @@ def _read(reader: TopicReader, place: Place, alive: Callable[[], None]) -> Itera
                 yield message.value() or b""
 
 
-def records_of(frozen: History, bookmarks: list[Bookmark]) -> Iterator[bytes]:
-    """The records of a history that stands still, with the places where it could begin."""
+def records_of(
+    frozen: History, bookmarks: list[Bookmark], part: NDArray[np.int32], place: NDArray[np.int32]
+) -> Iterator[bytes]:
+    """The records of a history that stands still.
+
+    Args:
+        frozen: the history.
+        bookmarks: the places where it could begin.
+        part: of the customers, of each card.
+        place: in that part.
+    """
     yield msgspec.json.encode(_Header(reading=frozen.clock.reading, highest=frozen.clock.highest, bookmarks=bookmarks))
     for name, events in frozen.parts(_PIECE_EVENTS):
+        if name == CARDS:
+            card = events.pop("key")
+            events |= {"part": part[card], "place": place[card]}
         buffer = io.BytesIO()
         pl.DataFrame(events).write_ipc(buffer)
         yield name.encode() + b"\n" + buffer.getvalue()
 
 
-def restored(records: list[bytes], alive: Callable[[], None] = lambda: None) -> tuple[History, list[Bookmark]]:
-    """The history of these records, and the places where it could begin."""
+def restored(
+    records: list[bytes], customers: Customers, alive: Callable[[], None] = lambda: None
+) -> tuple[History, list[Bookmark]]:
+    """The history of these records, and the places where it could begin.
+
+    Raises:
+        TransientError: customers have to be fetched, and cannot be.
+        KeyError: there is no such customer.
+    """
     header = msgspec.json.decode(records[0], type=_Header)
     history = History(Clock(header.reading, header.highest))
     for record in records[1:]:
         alive()
         name, _, table = record.partition(b"\n")
         frame = pl.read_ipc(table)
-        history.take(name.decode(), {column: frame[column].to_numpy() for column in frame.columns})
+        events = {column: frame[column].to_numpy() for column in frame.columns}
+        if name.decode() == CARDS:
+            events["key"] = customers.rows_at(events.pop("part"), events.pop("place"))
+        history.take(name.decode(), events)
     return history, header.bookmarks

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO
 
 from infra.errors import TerminalError
-from scoring.metrics import Histogram
+from scoring.metrics import Counters
 from scoring.worker import EXIT_TERMINAL
 
 logger = logging.getLogger(__name__)
@@ -25,17 +25,7 @@ HEALTHY_SECONDS = 60.0
 # Below Prefect's 30 s between a cancellation and the kill, and ECS's default stopTimeout.
 DRAIN_SECONDS = 20.0
 
-_COUNTS = (
-    "transactions",
-    "predictions",
-    "dead_letters",
-    "alerts",
-    "known_fraud",
-    "known_fraud_found",
-    "batches",
-    "aborts",
-    "inference_ns",
-)
+_COUNTS = tuple(count.name for count in fields(Counters) if count.default == 0)
 
 
 @dataclass
@@ -54,24 +44,14 @@ class _Slot:
 
 
 @dataclass
-class Totals:
+class Totals(Counters):
     """What all scorers together have committed since the supervisor started."""
 
-    transactions: int = 0
-    predictions: int = 0
-    dead_letters: int = 0
-    alerts: int = 0
-    known_fraud: int = 0
-    known_fraud_found: int = 0
-    batches: int = 0
-    aborts: int = 0
-    inference_ns: int = 0
     restarts: int = 0
     running: int = 0
     state: str = "starting"
     urls: list[str] = field(default_factory=list)
     """Where the running scorers answer `/health` and `/metrics`."""
-    latency: Histogram = field(default_factory=Histogram)
 
 
 class Supervisor:

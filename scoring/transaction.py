@@ -4,8 +4,6 @@ from enum import StrEnum
 
 import msgspec
 
-MAX_CARD_DIGITS = 19  # ISO/IEC 7812: the longest card number
-
 
 class Transaction(msgspec.Struct, gc=False):
     """One JSON value of the Transactions topic: the columns of the transactions CSV.
@@ -39,10 +37,3 @@ class Rejected(msgspec.Struct, frozen=True):
 
     reason: Reason
     detail: str
-
-
-def card_key(card: int | str) -> int | str:
-    """One form for the same card written as a JSON number or as a string of digits."""
-    if isinstance(card, int):
-        return card
-    return int(card) if card.isdecimal() and card.isascii() and len(card) <= MAX_CARD_DIGITS else card

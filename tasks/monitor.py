@@ -58,7 +58,7 @@ def measure() -> dict[str, Any]:
     loaded = loaded_tables()
     window = empty_window(model.names)
     if loaded:
-        features = Features.from_tables(loaded[1])
+        features = Features(loaded[1])
         window = gather(kafka, features, model, read_labels(kafka), settings.monitor, settings.training)
     since = now - timedelta(days=settings.monitor.window_days)
     group = GroupReader(kafka, settings.scoring.group_id, kafka.topics.transactions)

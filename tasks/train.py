@@ -135,7 +135,7 @@ def compute_history(of: HistoryOf) -> str:
     pieces = pieces_of_topic(settings.kafka) if source is None else pieces_of(source, settings.kafka)
     labels = read_labels(settings.kafka) if source is None else {}
     meta = {"source": of.told(), "population": f"{tables.customers.height:,} cards, {tables.merchants.height:,} shops"}
-    built = dataset.build(pieces, Features.from_tables(tables), labels, directory, meta)
+    built = dataset.build(pieces, Features(tables), labels, directory, meta)
     logger.info(
         "%s transactions of %s in %.1f s, %s dead letters",
         f"{len(built):,}",

@@ -63,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     ensure_demo_data(arguments.data)
-    features = Features.from_tables(read_feature_files(arguments.data))
+    features = Features(read_feature_files(arguments.data))
     frame = simulate_transactions(read_population(arguments.data), arguments.count, arguments.seed)
     inputs, labels = model_inputs(features, frame)
     cut = int(0.7 * len(labels))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,8 +62,8 @@ class Rows:
             values[row] = b'{"cc_num": 41' if row % (2 * BAD_EVERY) < BAD_EVERY else _without_customer(values[row])
         return cls(Records(keys, values), f"faults-{len(values)}")
 
-    def first(self, count: int) -> "Rows":
-        return Rows(self._records.part(0, count), f"faults-{count}")
+    def first(self, count: int, after: int = 0) -> "Rows":
+        return Rows(self._records.part(after, after + count), f"faults-{after}-{count}")
 
     def records(self, skip: int = 0) -> Iterator[Records]:
         yield self._records.part(skip, self.total)
@@ -197,9 +198,12 @@ class Case:
     # What happens in a case
 
     def feed(self, rows: int, rate: float | None = None) -> None:
-        """Send the first rows; with a rate, meanwhile. A broker that is away is waited for."""
-        self._fed += rows
-        source, name = self.arena.rows.first(rows), uuid.uuid4().hex
+        """Send the next rows; with a rate, meanwhile. A broker that is away is waited for.
+
+        A card's past is in its probability: only rows in the order of the calm run have its answers.
+        """
+        source, name = self.arena.rows.first(rows, after=self._fed), uuid.uuid4().hex
+        self._fed += source.total
 
         def send() -> None:
             while not self._stop.is_set():
@@ -222,7 +226,9 @@ class Case:
         """Wait until what is fed is in the topic."""
         for feeder in self._feeders:
             feeder.join(seconds)
-            assert not feeder.is_alive(), "the transactions were not sent in time"
+            if feeder.is_alive():
+                stands = traceback.format_stack(sys._current_frames()[feeder.ident])
+                raise AssertionError(f"the transactions were not sent in time: {' '.join(stands[-3:])}")
 
     def feed_and_abort(self, rows: int) -> None:
         """Send rows in a transaction that is aborted: no reader may see them."""

@@ -22,7 +22,8 @@ SEED = int(os.environ.get("SOAK_SEED", "1"))
 # ends, and more groups make more kills in the same time.
 LANES = 4
 SLOTS = ("0", "1")
-RATE = 250.0
+# So that the rows of the calm run last for the half hour.
+RATE = 100.0
 
 
 class Soak:

@@ -4,6 +4,7 @@ from confluent_kafka import Producer
 
 from infra.kafka import GroupReader, client_config
 from infra.settings import Settings
+from infra.topic_reader import TopicReader
 from infra.transaction_sources import FrameSource, Source
 from simulator.population import Population
 from simulator.transactions import Simulation
@@ -27,6 +28,15 @@ def drain(settings: Settings, seconds: float = 90) -> None:
 
 def committed(settings: Settings) -> int:
     return len(read(settings.kafka, settings.kafka.topics.predictions))
+
+
+def written(settings: Settings) -> int:
+    """Records in `Predictions`, transactions' ends and what is not committed among them: it waits for nothing."""
+    reader = TopicReader(settings.kafka, settings.kafka.topics.predictions)
+    try:
+        return sum(reader.ends().values())
+    finally:
+        reader.close()
 
 
 def produce(settings: Settings, sent: list[bytes]) -> None:

@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 
 from infra.errors import TransientError
 from infra.feature_store import FeatureStore
-from infra.feature_tables import FeatureTables
+from infra.feature_tables import FeatureTables, parts_of
 from infra.hazelcast import CUSTOMERS, MERCHANTS, SNAPSHOTS, connect
 from infra.settings import Settings
 from scoring.feature_files import read_feature_files
@@ -142,9 +142,27 @@ def test_clear_leaves_nothing(store: FeatureStore, client: HazelcastClient, tmp_
         assert client.get_map(name).size().result() == 0
 
 
+def test_many_customers_are_read_part_by_part(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("infra.feature_store.SNAPSHOT_ROWS", 50)
+    expected = tables(tmp_path)
+    store.load(expected)
+    manifest = store.read_manifest()
+    assert (manifest.parts, manifest.customers) == (240, 300)
+    part = parts_of(map(int, expected.customers["card"]), 240)
+    assert_frame_equal(
+        store.read_customers(manifest, {int(part[0]), int(part[1])}),
+        expected.customers.filter(pl.Series((part == part[0]) | (part == part[1]))),
+        check_row_order=False,
+    )
+    assert_frame_equal(store.read_snapshot(manifest).customers, expected.customers, check_row_order=False)
+    assert store.read_snapshot(manifest, ()).customers.height == 0
+    store.load(tables(tmp_path, seed=2))
+    with pytest.raises(TransientError, match="run load-features"):
+        store.read_customers(manifest, {int(part[0])})
+
+
 def test_scorers_look_up_what_was_loaded(store: FeatureStore, tmp_path: Path):
     store.load(tables(tmp_path))
-    features = Features.from_tables(store.read_snapshot(store.read_manifest()))
-    assert features.customers.height == 300
+    features = Features(store.read_snapshot(store.read_manifest()))
+    assert features.customer.frame.height == 300
     assert not features.customer.incomplete.any()
-    assert isinstance(features.customers, pl.DataFrame)

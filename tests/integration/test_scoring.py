@@ -22,11 +22,15 @@ from scoring.supervisor import Supervisor
 from simulator.population import write_population
 from simulator.transactions import Simulation
 from tests.conftest import PROJECT, environment
-from tests.integration.scored import committed, drain, simulated
+from tests.integration.scored import committed, drain, produce, simulated, written
 from tests.kafka_log import read, values
 from tests.waiting import until
 
 SENT = 100_000
+STRANGER = (
+    b'{"cc_num":4999999999999991,"trans_num":"unknown","amt":1.0,"merchant":"Nobody",'
+    b'"transaction_date":"2025-01-01 00:00:00","merch_lat":1,"merch_long":1,"is_fraud":0}'
+)
 
 
 def test_the_reference_pipelines_answers_are_reproduced(settings, client: HazelcastClient, spawn, reference: Path):
@@ -54,13 +58,13 @@ def test_a_killed_scorer_loses_and_doubles_nothing(settings, client: HazelcastCl
     FeatureStore(client).load(read_feature_files(directory))
     seed(settings.kafka, simulated(made, SENT), "kill")
     # A commit for every hundred transactions: many moments in which to die, and far from the end when it does.
-    first = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="100")
-    for kills in range(1, 3):
-        until(lambda at=kills: committed(settings) > at * 2_000, what="progress")
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        assert committed(settings) < SENT
-        first = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="100" if kills < 2 else "10000")
+    scorer = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="100")
+    for progress, batch in ((2_000, "100"), (4_000, "10000")):
+        until(lambda at=progress: written(settings) > at, what="progress")
+        scorer.send_signal(signal.SIGKILL)
+        scorer.wait()
+        assert written(settings) < SENT
+        scorer = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH=batch)
     drain(settings)
     sources = [
         (p["source_partition"], p["source_offset"]) for p in values(settings.kafka, settings.kafka.topics.predictions)
@@ -79,7 +83,7 @@ def test_sigterm_commits_what_was_taken_and_leaves_the_group(settings, client, s
     FeatureStore(client).load(read_feature_files(directory))
     seed(settings.kafka, simulated(made, 20_000), "term")
     scorer = spawn("0", FRAUDFLOW_SCORING__MAX_BATCH="500")
-    until(lambda: committed(settings) > 1_000, what="progress")
+    until(lambda: written(settings) > 1_000, what="progress")
     scorer.terminate()
     assert scorer.wait(10) == 0
     seen = committed(settings)
@@ -139,12 +143,23 @@ def test_a_scorer_that_dies_is_started_again(settings, client, population, tmp_p
         supervisor.drain()
 
 
-def test_new_features_are_taken_up_while_it_runs(settings, client, spawn, population, tmp_path: Path):
+@pytest.mark.parametrize("resident", ["all customers", "those that it sees"])
+def test_new_features_are_taken_up_while_it_runs(
+    settings, client, spawn, population, tmp_path: Path, monkeypatch, resident: str
+):
+    monkeypatch.setattr("infra.feature_store.SNAPSHOT_ROWS", 50)
     made, directory = population
     FeatureStore(client).load(read_feature_files(directory))
     seed(settings.kafka, simulated(made, 100), "before")
-    spawn("0", FRAUDFLOW_SCORING__FEATURE_POLL_SECONDS="0.1")
+    produce(settings, [STRANGER])
+    spawn(
+        "0",
+        FRAUDFLOW_SCORING__FEATURE_POLL_SECONDS="0.1",
+        FRAUDFLOW_SCORING__RESIDENT_CUSTOMERS="2000" if resident == "all customers" else "1999",
+    )
     drain(settings)
+    assert committed(settings) == 100
+    assert [d["reason"] for d in values(settings.kafka, settings.kafka.topics.dead_letters)] == ["unknown customer"]
     moved = dataclasses.replace(made, customers=made.customers.with_columns(city=pl.lit("Newtown")))
     write_population(moved, tmp_path / "moved")
     newer = read_feature_files(tmp_path / "moved")

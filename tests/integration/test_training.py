@@ -43,7 +43,7 @@ def test_a_log_is_the_same_live_and_in_training(settings: Settings, client, spaw
     spawn("0", FRAUDFLOW_SCORING__MODEL=str(saved(package, tmp_path)), FRAUDFLOW_SCORING__MAX_BATCH="777")
     drain(settings)
 
-    features = Features.from_tables(tables)
+    features = Features(tables)
     built = dataset.build(pieces_of_topic(settings.kafka), features, {}, tmp_path / "topic", {"source": "topic"})
     file = simulated(read_population(directory), COUNT)
     unsent = dataset.build(pieces_of(file, settings.kafka), features, {}, tmp_path / "file", {"source": "file"})
@@ -83,7 +83,7 @@ def test_verdicts_of_the_topic_are_learnt_from_when_they_had_come(
     labels = read_labels(settings.kafka)
     assert {number: said.fraud for number, said in labels.items()} == {honest[0]: True, honest[2]: False}
 
-    features = Features.from_tables(read_feature_files(directory))
+    features = Features(read_feature_files(directory))
     built = dataset.build(pieces_of_topic(settings.kafka), features, labels, tmp_path / "h", {"source": "topic"})
     assert (built.said != UNKNOWN).sum() == 2
     split = split_by_time(built, settings.training)

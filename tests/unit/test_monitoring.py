@@ -37,7 +37,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Ten weeks; the simulated habits change with the month alone."""
     world = tmp_path_factory.mktemp("world")
     write_population(simulate_population(1_000, 100, 1), world)
-    features = Features.from_tables(read_feature_files(world))
+    features = Features(read_feature_files(world))
     source = simulated(world, 70_000, 7, 70)
     return dataset.build(pieces_of(source, KafkaSettings()), features, {}, world / "h", {"source": ""})
 

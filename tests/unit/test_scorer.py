@@ -61,7 +61,7 @@ def features() -> Features:
         "transactionMonths": {str(i): i + 100 for i in range(1, 13) if i != 12},
         "transactionHours": {f"{i:02d}": i for i in range(24)},
     }
-    return Features("v1", customers, merchants, dictionaries)
+    return Features(FeatureTables("v1", customers, merchants, dictionaries, sha256={}, source=""))
 
 
 @pytest.fixture(scope="module")
@@ -291,15 +291,3 @@ def test_probabilities_do_not_depend_on_the_batch(scorer: Scorer):
     messages = [good(trans_num=f"t{i}", amt=float(a)) for i, a in enumerate(amounts)]
     together = [answer(v) for v in run(scorer, messages).values]
     assert together == [answer(run(scorer, [m]).values[0]) for m in messages]
-
-
-def test_feature_tables_become_features(features: Features):
-    tables = FeatureTables(
-        version="v1",
-        customers=features.customers,
-        merchants=features.merchants,
-        dictionaries=features.dictionaries,
-        sha256={},
-        source="",
-    )
-    assert Features.from_tables(tables).version == "v1"

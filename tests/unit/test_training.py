@@ -44,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def features(world: Path) -> Features:
-    return Features.from_tables(read_feature_files(world))
+    return Features(read_feature_files(world))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def work(history: Path, tmp_path_factory: pytest.TempPathFactory) -> learn.Work:
 def test_cards_are_in_the_partitions_that_kafka_chooses():
     # Of Kafka's own test of its clients (UtilsTest.testMurmur2), as unsigned numbers.
     known = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536, b"abc": 479470107}
-    assert {key: murmur2(key) for key in known} == {key: value % 2**32 for key, value in known.items()}
+    assert murmur2(list(known)).tolist() == [value % 2**32 for value in known.values()]
     assert Partitioner(4)([b"abc", b"21", b"abc"]) == [479470107 % 4, (-973932308 & 0x7FFFFFFF) % 4, 479470107 % 4]
 
 

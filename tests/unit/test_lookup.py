@@ -1,0 +1,85 @@
+"""Customers that are fetched when their cards are seen."""
+
+from collections.abc import Collection
+
+import numpy as np
+import polars as pl
+import pytest
+
+from infra.errors import TransientError
+from infra.feature_tables import CUSTOMER_SCHEMA, parts_of
+from infra.partitioner import shares
+from scoring.features import CUSTOMER_COLUMNS
+from scoring.lookup import Customers
+
+PARTS = 240
+CARDS = [str(4_000_000_000_000_000 + number * 7_919) for number in range(5_000)]
+PART = parts_of(map(int, CARDS), PARTS)
+EVERYONE = pl.DataFrame({"card": CARDS, "customer_lat": np.linspace(-80, 80, len(CARDS)), "age": range(len(CARDS))})
+EVERYONE = pl.concat([CUSTOMER_SCHEMA.to_frame(), EVERYONE], how="diagonal_relaxed").with_columns(
+    pl.col("^.*_code|customer_lon|city_pop$").fill_null(0)
+)
+
+
+class Store:
+    """Gives parts of everyone, and remembers which."""
+
+    def __init__(self) -> None:
+        self.asked: list[set[int]] = []
+        self.away = False
+
+    def fetch(self, parts: Collection[int]) -> pl.DataFrame:
+        if self.away:
+            raise TransientError("away")
+        self.asked.append(set(parts))
+        return EVERYONE.filter(pl.Series(np.isin(PART, list(parts))))
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def customers(store: Store) -> Customers:
+    return Customers(EVERYONE.clear(), CUSTOMER_COLUMNS, PARTS, (), store.fetch)
+
+
+def test_what_is_fetched_is_what_everyone_has(customers: Customers):
+    everyone = Customers(EVERYONE, CUSTOMER_COLUMNS)
+    for start in range(0, len(CARDS), 400):
+        cards = CARDS[start : start + 400]
+        # As numbers and as text, one after the other.
+        keys = [card if i % 2 else int(card) for i, card in enumerate(cards)]
+        rows, expected = customers.rows(keys), everyone.rows(keys)
+        assert customers.frame["card"].gather(rows).to_list() == cards
+        for found, wanted in ((customers.inputs, everyone.inputs), (customers.cosine, everyone.cosine)):
+            np.testing.assert_array_equal(found[rows], wanted[expected])
+    assert customers.frame.height == len(CARDS)
+
+
+def test_a_part_is_fetched_once_and_rows_keep_their_numbers(customers: Customers, store: Store):
+    first = customers.rows(CARDS[:3])
+    assert store.asked == [set(PART[:3].tolist())]
+    customers.rows(CARDS[100:200])
+    assert customers.rows(CARDS[:3]).tolist() == first.tolist()
+    assert len(store.asked) == 2
+    assert not store.asked[0] & store.asked[1]
+    stranger = next(card for card in range(10**15, 10**15 + 10_000) if parts_of([card], PARTS)[0] in customers.held)
+    assert customers.rows([stranger]).tolist() == [-1]
+    assert len(store.asked) == 2
+
+
+def test_nobody_is_unknown_while_hazelcast_is_away(customers: Customers, store: Store):
+    store.away = True
+    with pytest.raises(TransientError):
+        customers.rows(CARDS[:1])
+    store.away = False
+    assert customers.rows(CARDS[:1]).tolist() != [-1]
+
+
+@pytest.mark.parametrize("partitions", [2, 4, 6, 12, 16])
+def test_a_scorer_needs_no_more_than_the_parts_of_its_partitions(customers: Customers, partitions: int):
+    mine = [card for card, at in zip(CARDS, shares([c.encode() for c in CARDS], partitions), strict=True) if at == 0]
+    customers.rows(mine)
+    assert customers.frame["card"].sort().to_list() == sorted(mine)
