@@ -22,7 +22,7 @@ from infra.transaction_sources import Records, encode
 from scoring.feature_files import read_feature_files
 from scoring.model import PROJECT_MODEL
 from simulator.population import Population, simulate_population, write_population
-from simulator.transactions import Simulation
+from simulator.transactions import DAYS, Simulation
 
 CUSTOMERS, MERCHANTS, SEED = 10_000, 800, 1
 # The 15 static inputs, whatever the project's own model has come to: numbers of different days can be compared, and
@@ -59,9 +59,9 @@ class Bench:
         """The same people and shops each time."""
         return simulate_population(CUSTOMERS, MERCHANTS, SEED)
 
-    def records(self, count: int) -> Iterator[Records]:
+    def records(self, count: int, days: int = DAYS) -> Iterator[Records]:
         """Transactions of that population as keys and values."""
-        for frame in Simulation(self.population, count, SEED).frames():
+        for frame in Simulation(self.population, count, SEED, days=days).frames():
             yield encode(frame)
 
     @property
@@ -91,10 +91,10 @@ class Bench:
         kept = self._filled.kafka.topics.transactions if self._filled else None
         delete_topics(settings.kafka, [name for name in topic_names(settings.kafka) if name != kept])
 
-    def fill(self, settings: Settings, count: int) -> None:
-        """Put `count` transactions into the topic, as any producer would."""
+    def fill(self, settings: Settings, count: int, days: int = DAYS) -> None:
+        """Put `count` transactions of so many days into the topic, as any producer would."""
         producer = Producer(_producer_config(settings))
-        self._produce(producer, settings, count)
+        self._produce(producer, settings, count, days)
         producer.flush(_FLUSH_SECONDS)
 
     @contextmanager
@@ -112,9 +112,9 @@ class Bench:
         producer.flush(_FLUSH_SECONDS)
         yield producer.commit_transaction
 
-    def _produce(self, producer: Producer, settings: Settings, count: int) -> None:
+    def _produce(self, producer: Producer, settings: Settings, count: int, days: int = DAYS) -> None:
         topic = settings.kafka.topics.transactions
-        for records in self.records(count):
+        for records in self.records(count, days):
             for start in range(0, len(records.values), _HAND_OVER_ROWS):
                 part = records.part(start, start + _HAND_OVER_ROWS)
                 while len(producer) > _QUEUE_ROWS - _HAND_OVER_ROWS:

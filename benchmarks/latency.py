@@ -55,12 +55,12 @@ def at_rates(
     warm = _QUICK_WARM_SECONDS if bench.quick else _WARM_SECONDS
     sizes = [round(rate * (seconds + warm)) for rate in rates]
     total, results, skip = sum(sizes), {}, 0
-    positions = _positions(bench, total)
-    reader = _Reader(settings)
+    positions = positions_of(bench, total)
+    reader = Reader(settings)
     try:
         for rate, size in zip(rates, sizes, strict=True):
             bench.progress(f"latency at {rate:,} transactions/s")
-            arrived, paced = _run(bench, settings, measured, reader, positions, rate, seconds + warm, skip, total)
+            arrived, paced = paced_run(bench, settings, measured, reader, positions, rate, seconds + warm, skip, total)
             latency = (arrived - due_ns(paced["start_ns"], np.arange(size), rate)) / 1e6
             counted = latency[round(rate * warm) :]
             results[str(rate)] = percentiles(counted) | {"producer_late_p99_ms": paced["late_p99_ms"]}
@@ -80,11 +80,11 @@ def percentiles(milliseconds: NDArray[np.float64]) -> dict[str, float]:
     return found | {"max": float(milliseconds.max())}
 
 
-def _run(
+def paced_run(
     bench: Bench,
     settings: Settings,
     measured: Measured,
-    reader: "_Reader",
+    reader: "Reader",
     positions: dict[bytes, int],
     rate: int,
     seconds: float,
@@ -125,14 +125,14 @@ def _run(
         return arrived, producer.last_reports()[0]
 
 
-def _positions(bench: Bench, total: int) -> dict[bytes, int]:
+def positions_of(bench: Bench, total: int) -> dict[bytes, int]:
     """Each transaction's place in the order of sending, by its number."""
     decode = msgspec.json.Decoder(_Number).decode
     numbers = (decode(value).trans_num.encode() for records in bench.records(total) for value in records.values)
     return {number: position for position, number in enumerate(numbers)}
 
 
-class _Reader:
+class Reader:
     """Reads predictions as a stranger does, as soon as they are committed."""
 
     def __init__(self, settings: Settings):

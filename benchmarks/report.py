@@ -219,6 +219,72 @@ def _customers(found: dict[str, Any]) -> Iterator[str]:
     yield "Up to 50,000 customers are one part; more are cut, and a scorer may hold the parts of its partitions alone."
 
 
+def _history(found: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"CPU of `History.observe` for each transaction, {found['cards']:,} cards in one partition, by batch size, "
+        "and the memory of their pasts."
+    )
+    yield ""
+    observed = found["observe"]
+    sizes = list(observed[0]["us"])
+    rows = [
+        (
+            run["a_day"],
+            f"{run['in_7_days']:.0f}",
+            *(f"{run['us'][size]:.1f}" for size in sizes),
+            f"{run['bytes_per_event']:.0f}",
+            f"{run['bytes_per_card']:,.0f}",
+        )
+        for run in observed
+    ]
+    batches = (f"us, batches of {int(size):,}" for size in sizes)
+    yield from _table(
+        ("transactions of a card a day", "of them in 7 days", *batches, "bytes an event", "bytes a card"), rows
+    )
+    taken, snapshot = found["take over"], found["take over"]["snapshot"]
+    yield ""
+    yield f"Until the histories of {taken['partitions']} partitions are there again, all rows within the windows:"
+    yield ""
+    rows: list[Cells] = [
+        (
+            "the log",
+            f"{run['rows']:,}",
+            f"{run['seconds']:.1f}",
+            f"{run['rows'] / run['seconds']:,.0f}",
+            f"{run['mb']:,.0f}",
+        )
+        for run in taken["log"]
+    ]
+    rows.append(("snapshots that stand for", f"{snapshot['rows']:,}", f"{snapshot['seconds']:.1f}", None, None))
+    yield from _table(("from", "rows", "seconds", "rows/s", "MB"), rows)
+    yield ""
+    yield (
+        f"To write those snapshots took {snapshot['written']:.1f} s beside the scoring, which stood still for "
+        f"{snapshot['pause_ms']:.1f} ms at most."
+    )
+
+
+def _shadow(found: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"The champion's latency at {found['rate']:,} transactions/s, as above, without and with a challenger as large "
+        "in the shadow, in turn on one scorer."
+    )
+    yield ""
+    rows = [
+        (
+            name,
+            *(_ms(found[key].get(q)) for q in ("p50", "p99", "p99.9")),
+            *(", ".join(f"{ms:.1f}" for ms in found[key][q]) for q in ("p50s", "p99s")),
+            f"{found[key]['count']:,.0f}",
+        )
+        for name, key in (("alone", "alone"), ("with a shadow", "shadow"))
+    ]
+    yield from _table(("", "p50 ms", "p99 ms", "p99.9 ms", "p50 of each turn", "p99 of each turn", "measured"), rows)
+    ratios = (f"{q} {found['shadow'][q] / found['alone'][q]:.3f} times" for q in ("p50", "p99") if q in found["alone"])
+    yield ""
+    yield f"With a shadow by without: {', '.join(ratios)}."
+
+
 _SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "peers": _peers,
     "throughput": _throughput,
@@ -229,4 +295,6 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "growth": _growth,
     "memory": _memory,
     "customers": _customers,
+    "history": _history,
+    "shadow": _shadow,
 }

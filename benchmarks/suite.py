@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from benchmarks import breakdown, comparison, features, growth, latency, throughput
+from benchmarks import breakdown, comparison, features, growth, history, latency, shadow, throughput
 from benchmarks.bench import Bench, Progress, running
 from benchmarks.machine import stamp
 from benchmarks.report import write
@@ -37,6 +37,8 @@ MEASURES: dict[str, Measure] = {
     "growth": growth.measure,
     "memory": growth.long_run,
     "customers": features.measure,
+    "history": history.measure,
+    "shadow": shadow.measure,
 }
 QUICK = ("breakdown", "throughput", "peers", "latency", "end-to-end")
 

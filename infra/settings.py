@@ -30,6 +30,7 @@ class Topics(BaseModel):
     dead_letters: str = "DeadLetters"
     labels: str = "Labels"
     models: str = "Models"
+    histories: str = "Histories"
 
 
 class KafkaSettings(BaseModel):
@@ -119,6 +120,12 @@ class ScoringSettings(BaseModel):
     delivery: Literal["exactly-once", "at-least-once"] = Field(
         default="exactly-once",
         description="at-least-once shows predictions some milliseconds earlier, and may repeat some after a failure",
+    )
+    snapshot_rows: int = Field(
+        default=500_000,
+        ge=0,
+        description="of a partition, after which what its cards did is written to the topic Histories: who takes it "
+        "over reads about so many back at most; 0: never",
     )
     dead_letter_bytes: int = Field(default=16_384, ge=0, description="of the offending value kept in a dead letter")
     dead_letter_share: float = Field(

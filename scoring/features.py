@@ -96,6 +96,11 @@ class Features:
         self._date_inputs, self.date_codes = self._date_table()
         self._date_known = np.array([codes is not None for codes in self.date_codes], bool)
 
+    @property
+    def numbering(self) -> str:
+        """Where this is the same, so are the numbers of merchants, and the parts of customers and places in them."""
+        return f"{self.version}/{self.customer.parts}"
+
     def _date_table(self) -> tuple[NDArray[np.float32], list[tuple[int, int, int] | None]]:
         """All 7 x 12 x 24 triples of (weekday, month, hour) with their codes; NaN where a dictionary lacks one."""
         weekdays, months, hours = (

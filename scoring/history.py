@@ -18,13 +18,14 @@ in it); times are the transactions' own, in whole seconds.
 So the features of a row are a function of the partition's log before it, however that is cut into batches.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.event_log import EventLog, runs
+from scoring.event_log import EventLog
 from scoring.geography import distance_km
 
 ONLINE_VERSION = "1"
@@ -45,6 +46,8 @@ RATIO_LIMIT = 1e6
 # A spread below half a cent is the rounding of equal amounts.
 LEAST_SPREAD = 0.005
 LEAST_SPAN_SECONDS = 60
+CARDS = "cards"
+"""The name of the parts of a history whose keys are cards."""
 
 ONLINE_INPUTS = (
     *(f"card_{what}_{window}" for window in WINDOWS for what in ("count", "sum", "mean", "max")),
@@ -147,6 +150,31 @@ class History:
         """The memory that it takes."""
         return self._cards.nbytes + self._merchants.nbytes
 
+    @property
+    def held(self) -> int:
+        """How many events of cards it holds."""
+        return self._cards.held
+
+    def freeze(self) -> "History":
+        """This history as it is now, for `parts`, while this one goes on."""
+        frozen = History(Clock(self.clock.reading, self.clock.highest))
+        frozen._cards, frozen._merchants = self._cards.freeze(), self._merchants.freeze()
+        return frozen
+
+    def parts(self, events: int) -> Iterator[tuple[str, dict[str, NDArray]]]:
+        """What will still be asked for, about so many events at once, for `take` of a history with the same clock."""
+        for name, log in self._logs.items():
+            for part in log.parts(events, self.clock.highest - HORIZON):
+                yield name, part
+
+    def take(self, name: str, part: dict[str, NDArray]) -> None:
+        """Add a part that `parts` gave; all of them, in their order, before any event."""
+        self._logs[name].append(part["key"], part, self.clock.highest - HORIZON)
+
+    @property
+    def _logs(self) -> dict[str, EventLog]:
+        return {CARDS: self._cards, "merchants": self._merchants}
+
     def observe(self, events: Events) -> NDArray[np.float32]:
         """Add events, and compute their features: float32 [N, len(ONLINE_INPUTS)]."""
         features = np.empty((len(events.time), len(ONLINE_INPUTS)), np.float32)
@@ -178,37 +206,51 @@ class History:
     def _of_cards(
         self, places: NDArray[np.int64], before: NDArray[np.int64], values: dict[str, NDArray]
     ) -> dict[str, NDArray]:
-        log, rows = self._cards, len(places)
-        time, amount = values["time"], values["amount"]
-        # Pairs of a row and an event that it remembers, row by row, each row's events in the log's order.
-        seen = np.minimum(before, log.keep)
-        row = np.repeat(np.arange(rows), seen)
-        event = runs(places - seen, seen)
-        age = time[row] - log["time"][event]
-        inside = (age >= 0) & (age <= LONGEST_WINDOW) & (log["mark"][event] >= (values["mark"] - HORIZON)[row])
-        row, event, age = row[inside], event[inside], age[inside]
-        spent = log["amount"][event]
+        log, time, amount = self._cards, values["time"], values["amount"]
+        rows = len(places)
+        count, total, largest = (np.zeros((len(WINDOWS), rows)) for _ in range(3))
+        squares, last = np.zeros(rows), np.zeros(rows, np.int64)
+        new_merchant, new_category = np.ones(rows, bool), np.ones(rows, bool)
+        for seen in log.look_back(places, before, values["mark"] - HORIZON):
+            row, event = seen.rows, seen.event
+            age = time[row] - log.take("time", event)
+            inside = seen.there & (age >= 0) & (age <= LONGEST_WINDOW)
+            spent = log.take("amount", event)
+            for number, seconds in enumerate(WINDOWS.values()):
+                within = inside & (age <= seconds)
+                # Few events of a week are in a day: the oldest that are in nobody's window are left out.
+                oldest = int(within.any(axis=1).argmax())
+                within, amounts = within[oldest:], spent[oldest:]
+                count[number, row] = _count(within)
+                total[number, row] = _sum(within, amounts)
+                largest[number, row] = np.where(within, amounts, -np.inf).max(axis=0)
+            with np.errstate(all="ignore"):  # where there is no event, anything stands
+                off = spent - total[-1, row] / count[-1, row]
+                squares[row] = _sum(inside, off * off)
+            last[row] = _latest(inside, age, event)
+            new_merchant[row] = ~(inside & (log.take("merchant", event) == values["merchant"][row])).any(axis=0)
+            new_category[row] = ~(inside & (log.take("category", event) == values["category"][row])).any(axis=0)
 
-        columns: dict[str, NDArray] = {}
-        for window, seconds in WINDOWS.items():
-            within = age <= seconds
-            columns |= _amounts(window, row[within], spent[within], rows)
-        count, mean = columns["card_count_7d"], columns["card_mean_7d"]
-        columns |= _against_usual(amount, count, mean, row, spent)
-
-        known = np.bincount(row, log["merchant"][event] == values["merchant"][row], rows) > 0
-        columns["card_first_at_merchant"] = ~known
-        known = np.bincount(row, log["category"][event] == values["category"][row], rows) > 0
-        columns["card_first_in_category"] = ~known
+        columns: dict[str, NDArray] = {"card_first_at_merchant": new_merchant, "card_first_in_category": new_category}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.where(count > 0, total / count, np.nan)
+        for number, window in enumerate(WINDOWS):
+            columns |= {
+                f"card_count_{window}": count[number],
+                f"card_sum_{window}": total[number],
+                f"card_mean_{window}": mean[number],
+                f"card_max_{window}": np.where(count[number] > 0, largest[number], np.nan),
+            }
+        columns |= _against_usual(amount, count[-1], mean[-1], squares)
 
         seconds, km, kmh = (np.full(rows, np.nan) for _ in range(3))
-        some = np.flatnonzero(count)
+        some = np.flatnonzero(count[-1])
         if len(some):
-            last = event[_last_of_latest(age, count[some])]
-            seconds[some] = time[some] - log["time"][last]
+            last = last[some]
+            seconds[some] = time[some] - log.take("time", last)
             km[some] = distance_km(
-                log["latitude"][last],
-                log["longitude"][last],
+                log.take("latitude", last),
+                log.take("longitude", last),
                 values["latitude"][some],
                 values["longitude"][some],
             )
@@ -219,59 +261,45 @@ class History:
     def _merchant_rate(
         self, places: NDArray[np.int64], before: NDArray[np.int64], mark: NDArray[np.int64], time: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        log = self._merchants
-        back = np.arange(1, log.keep + 1)
-        there = back <= before[:, None]
-        event = np.where(there, places[:, None] - back, 0)
-        there &= log["mark"][event] >= (mark - HORIZON)[:, None]
-        since = np.where(there, time[:, None] - log["time"][event], 0)
-        count = np.count_nonzero(there, axis=1)
-        span = np.maximum(since.max(axis=1), 0) - np.minimum(since.min(axis=1), 0)
-        rate = count * HOUR / np.maximum(span, LEAST_SPAN_SECONDS)
-        return np.where(count > 0, rate, np.nan)
+        rates = np.empty(len(places))
+        for row, event, there in self._merchants.look_back(places, before, mark - HORIZON):
+            since = np.where(there, time[row] - self._merchants.take("time", event), 0)
+            span = np.maximum(since.max(axis=0), 0) - np.minimum(since.min(axis=0), 0)
+            count = _count(there)
+            rate = count * HOUR / np.maximum(span, LEAST_SPAN_SECONDS)
+            rates[row] = np.where(count > 0, rate, np.nan)
+        return rates
 
 
-def _amounts(window: str, row: NDArray[np.intp], spent: NDArray[np.float64], rows: int) -> dict[str, NDArray]:
-    """Count, sum, mean and max by row; `bincount` adds in the order it is given."""
-    count = np.bincount(row, minlength=rows)
-    total = np.bincount(row, spent, rows)
-    some = np.flatnonzero(count)
-    mean, largest = np.full(rows, np.nan), np.full(rows, np.nan)
-    if len(some):
-        mean[some] = total[some] / count[some]
-        largest[some] = np.maximum.reduceat(spent, _starts(count[some]))
-    return {
-        f"card_count_{window}": count,
-        f"card_sum_{window}": total,
-        f"card_mean_{window}": mean,
-        f"card_max_{window}": largest,
-    }
+def _count(which: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many in each column; nobody looks back on more events than a byte can count."""
+    return which.view(np.uint8).sum(axis=0, dtype=np.uint8).astype(np.int64)
+
+
+def _sum(which: NDArray[np.bool_], of: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of each column, added from its first row to its last.
+
+    `np.sum` adds in pairs along the axis that is fast in memory, and in order along any other. That is the second one
+    here, as long as it has more than one column.
+    """
+    return np.where(which, of, 0.0).sum(axis=0)
+
+
+def _latest(inside: NDArray[np.bool_], age: NDArray[np.int64], event: NDArray[np.int64]) -> NDArray[np.int64]:
+    """In each column the event of the lowest age, the last of equals; any where none is inside."""
+    rank = (age << 8) + np.arange(len(age) - 1, -1, -1)[:, None]
+    newest = np.where(inside, rank, (LONGEST_WINDOW + 1) << 8).min(axis=0)
+    return event[len(age) - 1 - (newest & 255), np.arange(age.shape[1])]
 
 
 def _against_usual(
-    amount: NDArray[np.float64],
-    count: NDArray[np.int64],
-    mean: NDArray[np.float64],
-    row: NDArray[np.intp],
-    spent: NDArray[np.float64],
+    amount: NDArray[np.float64], count: NDArray[np.float64], mean: NDArray[np.float64], squares: NDArray[np.float64]
 ) -> dict[str, NDArray]:
-    off = spent - mean[row]
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt(np.bincount(row, off * off, len(amount)) / count)
+        spread = np.sqrt(squares / count)
         ratio = np.where(mean != 0, amount / mean, np.nan)
         z = np.where(spread >= LEAST_SPREAD, (amount - mean) / spread, np.nan)
     return {
         "card_amount_to_mean": np.clip(ratio, -RATIO_LIMIT, RATIO_LIMIT),
         "card_amount_z": np.clip(z, -RATIO_LIMIT, RATIO_LIMIT),
     }
-
-
-def _last_of_latest(age: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Of each run of `count` events, the position of the one with the lowest age; the last of equals."""
-    starts = _starts(count)
-    lowest = np.repeat(np.minimum.reduceat(age, starts), count)
-    return np.maximum.reduceat(np.where(age == lowest, np.arange(len(age)), -1), starts)
-
-
-def _starts(count: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.cumsum(count) - count

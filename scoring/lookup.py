@@ -69,6 +69,9 @@ class Customers:
         self.frame = frame.clear()
         self.latitude, self.longitude, self.cosine = (np.empty(0) for _ in range(3))
         """Of the home, in radians, and the cosine of the latitude."""
+        self.part, self.place = np.empty(0, np.int32), np.empty(0, np.int32)
+        """In which part each row is, and where in that part: the same in every process, which its row is not."""
+        self._order: NDArray[np.intp] | None = None
         self._lookup = Lookup(columns)
         self.parts, self._held, self._fetch = parts, set(held), fetch
         self._add(frame)
@@ -107,18 +110,54 @@ class Customers:
             found[missing] = self._lookup.rows(keys)
         return found
 
+    def rows_at(self, part: NDArray[np.int32], place: NDArray[np.int32]) -> NDArray[np.intp]:
+        """The rows of the customers at these places in these parts.
+
+        Raises:
+            TransientError: customers have to be fetched, and cannot be.
+            KeyError: there is none at one of them.
+        """
+        self._have(np.unique(part).tolist())
+        if self._order is None:
+            self._order = np.argsort(_joined(self.part, self.place))
+        known, wanted = _joined(self.part, self.place)[self._order], _joined(part, place)
+        at = np.searchsorted(known, wanted)
+        if len(wanted) and (at.max() == len(known) or (known[at] != wanted).any()):
+            raise KeyError("no customer is there")
+        return self._order[at]
+
     def _fetch_parts_of(self, keys: list[int | str]) -> None:
-        if self._fetch is None:
-            return
-        wanted = set(parts_of(keys, self.parts).tolist()) - self._held
-        if wanted:
+        if self._fetch is not None:
+            self._have(parts_of(keys, self.parts).tolist())
+
+    def _have(self, parts: Sequence[int]) -> None:
+        wanted = set(parts) - self._held
+        if wanted and self._fetch is not None:
             self._add(self._fetch(wanted))
             self._held |= wanted
 
     def _add(self, frame: pl.DataFrame) -> None:
-        self._lookup.add([card_key(card) for card in frame["card"].to_list()], frame)
+        keys = [card_key(card) for card in frame["card"].to_list()]
+        self._lookup.add(keys, frame)
+        part = parts_of(keys, self.parts) if self.parts > 1 else np.zeros(len(keys), np.intp)
+        self.part = np.append(self.part, part.astype(np.int32))
+        self.place = np.append(self.place, _places(part))
+        self._order = None
         latitude = np.radians(frame["customer_lat"].to_numpy())
         self.frame = pl.concat([self.frame, frame])
         self.latitude = np.append(self.latitude, latitude)
         self.longitude = np.append(self.longitude, np.radians(frame["customer_lon"].to_numpy()))
         self.cosine = np.append(self.cosine, np.cos(latitude))
+
+
+def _places(part: NDArray[np.intp]) -> NDArray[np.int32]:
+    """Of rows that are whole parts, the place of each in its part."""
+    order = np.argsort(part, kind="stable")
+    first = np.searchsorted(part[order], part[order])
+    places = np.empty(len(part), np.int32)
+    places[order] = np.arange(len(part)) - first
+    return places
+
+
+def _joined(part: NDArray[np.int32], place: NDArray[np.int32]) -> NDArray[np.int64]:
+    return (part.astype(np.int64) << 32) | place

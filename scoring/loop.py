@@ -67,6 +67,8 @@ class ScoringLoop:
                 between_batches()
             self._attempt(self._settle)
         finally:
+            if self._past is not None:
+                self._past.close()
             self._producer.close()
             self._consumer.close()
 
@@ -117,10 +119,11 @@ class ScoringLoop:
             scorer.lineup = lineup
         if new_features:
             scorer.features = features
-        if not scorer.uses_history:
+        if self._past is not None and (new_features or not scorer.uses_history):
+            self._past.close()
             self._past = None
-        elif self._past is None or new_features:
-            self._past = Past(self._settings.kafka, features)
+        if self._past is None and scorer.uses_history:
+            self._past = Past(self._settings.kafka, features, self._settings.scoring.snapshot_rows)
             # Built from the log, up to the committed offsets.
             self._must_rewind = True
         scorer.observe = self._past.observe if self._past else None

@@ -1,7 +1,8 @@
 """The histories of the partitions that a scorer has, each as far as its log was scored, and what brings them back.
 
 With the offsets of a batch goes, as their metadata, the place in the log from which a history can be built anew: an
-offset before which everything is forgotten, and the clock as it stood there. So a history is never stored.
+offset before which everything is forgotten, and the clock as it stood there. So a history need not be stored. Where
+there is a snapshot of it, the log is read from there.
 """
 
 import logging
@@ -17,26 +18,20 @@ from numpy.typing import NDArray
 
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
+from scoring.bookmark import Bookmark, Place, decode_bookmark, encode_bookmark
 from scoring.decode import decode_batch
 from scoring.features import Batch, Features
-from scoring.history import HORIZON, HOUR, ONLINE_VERSION, Clock, Events, History
+from scoring.history import HORIZON, HOUR, Clock, Events, History
 from scoring.inputs import events_of, observe
+from scoring.snapshot import Snapshots, Unusable, read_snapshot
 
 logger = logging.getLogger(__name__)
 
 # As many rows are read back at once as fit the processor's cache.
 _PIECE = 2_000
-
-
-class Bookmark(msgspec.Struct, frozen=True, kw_only=True):
-    """A place in the log where a history can begin."""
-
-    online: str = ONLINE_VERSION
-    start: int
-    """The offset to read from."""
-    reading: int | None = None
-    """The clock in front of it."""
-    highest: int = 0
+# Of the events that a history holds, that many must be new before it is written again: what is written stays a few
+# times what comes in.
+_NEW_SHARE = 4
 
 
 @dataclass
@@ -46,6 +41,9 @@ class _Partition:
     position: int
     history: History = field(default_factory=History)
     bookmarks: deque[Bookmark] = field(default_factory=deque)
+    unsaved: int = 0
+    """Rows since the last snapshot."""
+    snapshot: Place | None = None
 
     def mark(self, offset: int) -> None:
         """Remember this place, once an hour of the clock."""
@@ -58,7 +56,7 @@ class _Partition:
         forgotten = self.history.clock.highest - HORIZON
         while len(self.bookmarks) > 1 and self.bookmarks[1].highest < forgotten:
             self.bookmarks.popleft()
-        return self.bookmarks[0]
+        return msgspec.structs.replace(self.bookmarks[0], snapshot=self.snapshot)
 
 
 class Past:
@@ -68,15 +66,23 @@ class Past:
     built anew from the log, as if it had been the version all the time.
     """
 
-    def __init__(self, kafka: KafkaSettings, features: Features):
+    def __init__(self, kafka: KafkaSettings, features: Features, snapshot_rows: int = 0):
+        """Args: `snapshot_rows` of a partition, and its history is written again; 0: it never is."""
         self._kafka = kafka
         self._features = features
+        self._snapshot_rows = snapshot_rows
+        self._snapshots = Snapshots(kafka, features)
         self._partitions: dict[int, _Partition] = {}
 
     @property
     def nbytes(self) -> int:
         """The memory that the histories take."""
         return sum(partition.history.nbytes for partition in self._partitions.values())
+
+    def histories(self) -> Iterator[tuple[int, int, History]]:
+        """Each partition with the offset behind what its history has seen."""
+        for number, partition in self._partitions.items():
+            yield number, partition.position, partition.history
 
     def observe(self, batch: Batch, partitions: Sequence[int], offsets: Sequence[int]) -> NDArray[np.float32]:
         """The online inputs of the next rows; `partitions` and `offsets` are those of each row."""
@@ -87,25 +93,43 @@ class Past:
             partition.mark(first)
             # At once, and not when the batch is committed: a history that has seen more than that is built anew.
             partition.position = last + 1
+            partition.unsaved += len(rows)
             return partition.history.observe(events)
 
         return observe(batch, np.array(partitions), observe_one)
 
     def book(self, book: list[TopicPartition]) -> list[TopicPartition]:
         """The offsets to commit, whose rows have been observed, with the places to begin at as their metadata."""
+        for number, place in self._snapshots.written():
+            if number in self._partitions:
+                self._partitions[number].snapshot = place
         noted = []
         for at in book:
             partition = self._partitions.setdefault(at.partition, _Partition(at.offset))
             partition.position = at.offset
             if not partition.bookmarks:  # nothing but dead letters so far
                 partition.mark(at.offset)
-            noted.append(TopicPartition(at.topic, at.partition, at.offset, _encode(partition.bookmark())))
+            noted.append(TopicPartition(at.topic, at.partition, at.offset, encode_bookmark(partition.bookmark())))
+            self._save(at.partition, partition)
         return noted
+
+    def _save(self, number: int, partition: _Partition) -> None:
+        if not self._snapshot_rows or partition.unsaved < self._snapshot_rows or self._snapshots.busy:
+            return
+        if partition.unsaved >= partition.history.held // _NEW_SHARE:
+            partition.unsaved = 0
+            self._snapshots.begin(number, partition.position, partition.history, partition.bookmarks)
+
+    def close(self) -> None:
+        """Write no more snapshots."""
+        self._snapshots.close()
 
     def restore(self, committed: list[TopicPartition], alive: Callable[[], None]) -> None:
         """Bring the histories to the committed offsets.
 
         One that is there already stays: it is the same, whoever scored in between. Any other is built from the log.
+        A scorer without partitions keeps what it has: it may have lost them because reading took so long, and goes on
+        from there when it gets them again.
 
         Args:
             committed: of the partitions that the scorer has; the offset is negative where there is none.
@@ -114,6 +138,8 @@ class Past:
         Raises:
             TransientError: the log cannot be read; nothing may be scored before it was.
         """
+        if not committed:
+            return
         self._partitions = {
             at.partition: self._partitions[at.partition]
             for at in committed
@@ -131,18 +157,17 @@ class Past:
             kept = reader.starts()
             built, starts, ends = {}, {}, {}
             for at in committed:
-                bookmark = _decode(at.metadata)
-                number, start = at.partition, max(bookmark.start, kept[at.partition])
-                if start > bookmark.start > 0:
+                number = at.partition
+                built[number], start = self._begin(at, alive)
+                starts[number], ends[number] = max(start, kept[number]), at.offset
+                if kept[number] > start > 0:
                     logger.warning(
                         "partition %d: the log begins at %d, and the history would at %d: until the windows have "
                         "passed, online features miss what retention has deleted",
                         number,
+                        kept[number],
                         start,
-                        bookmark.start,
                     )
-                partition = _Partition(at.offset, History(Clock(bookmark.reading, bookmark.highest)))
-                built[number], starts[number], ends[number] = partition, start, at.offset
             for messages in reader.read(starts, ends, logger.debug):
                 alive()
                 for number, of_partition in _by_partition(messages, ends):
@@ -151,13 +176,28 @@ class Past:
         finally:
             reader.close()
         logger.info(
-            "read %d rows of %d partitions back in %.1f s, %.0f MB",
+            "read %d rows of %d partitions back, %d of them from a snapshot on, in %.1f s, %.0f MB",
             rows,
             len(built),
+            sum(partition.snapshot is not None for partition in built.values()),
             time.monotonic() - began,
             sum(partition.history.nbytes for partition in built.values()) / 1e6,
         )
         return built
+
+    def _begin(self, at: TopicPartition, alive: Callable[[], None]) -> tuple[_Partition, int]:
+        """A partition's history where it can begin, and the offset to read from."""
+        bookmark = decode_bookmark(at.metadata)
+        place = bookmark.snapshot
+        if place is not None and place.position <= at.offset:
+            try:
+                history, bookmarks = read_snapshot(self._kafka, place, self._features, alive)
+            except Unusable as error:
+                logger.warning("partition %d: its snapshot is not used, the log is: %s", at.partition, error)
+            else:
+                return _Partition(at.offset, history, deque(bookmarks), snapshot=place), place.position
+        history = History(Clock(bookmark.reading, bookmark.highest))
+        return _Partition(at.offset, history), bookmark.start
 
     def _add(self, partition: _Partition, messages: list[Message]) -> None:
         for at in range(0, len(messages), _PIECE):
@@ -167,6 +207,7 @@ class Past:
             if batch.rows:
                 partition.mark(piece[batch.positions[0]].offset() or 0)
                 partition.history.add(events_of(batch))
+                partition.unsaved += len(batch.rows)
 
 
 def _by_partition(messages: list[Message], ends: dict[int, int]) -> Iterator[tuple[int, list[Message]]]:
@@ -176,16 +217,3 @@ def _by_partition(messages: list[Message], ends: dict[int, int]) -> Iterator[tup
         if (message.offset() or 0) < ends[number]:
             found.setdefault(number, []).append(message)
     yield from found.items()
-
-
-def _encode(bookmark: Bookmark) -> str:
-    return msgspec.json.encode(bookmark).decode()
-
-
-def _decode(metadata: str | None) -> Bookmark:
-    """A bookmark as it was committed; the start of the log where none was, or one of another definition."""
-    try:
-        found = msgspec.json.decode(metadata or "", type=Bookmark)
-    except msgspec.MsgspecError:
-        return Bookmark(start=0)
-    return found if found.online == ONLINE_VERSION else Bookmark(start=0)

@@ -26,15 +26,15 @@ from infra.dead_letters import open_letters
 from infra.kafka import GroupReader
 from infra.model_store import ModelStore
 from infra.settings import get_settings
+from monitoring.checks import DRIFT, QUALITY, Operations, drift_of, facts, findings_of, quality_of
+from monitoring.incidents import Change, Finding, follow
+from monitoring.window import empty_window, gather
 from scoring.features import Features
 from scoring.model import unpack_model
 from tasks.features import loaded_tables
 from tasks.retry import transient_only
-from training.checks import DRIFT, QUALITY, Operations, drift_of, facts, findings_of, quality_of
-from training.incidents import Change, Finding, follow
 from training.labels import read_labels
 from training.rollout import champion_of
-from training.window import empty_window, gather
 
 # Prefect's database: it is where the alerts are, and what forgets one forgets the other.
 STATE = "fraudflow_monitor"
@@ -75,7 +75,7 @@ def measure() -> dict[str, Any]:
     findings = findings_of(drift, quality, operations, settings.monitor)
     report = "none, for fraudflow's extra `monitor` is not installed"
     if find_spec("plotly"):
-        from training.drift_report import write_report
+        from monitoring.report import write_report
 
         directory, name = settings.local.home.expanduser().resolve() / "monitor", f"{now:%Y-%m-%dT%H%M%SZ}"
         report = write_report(directory, name, model, window, drift, quality, operations, findings)

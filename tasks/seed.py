@@ -13,10 +13,10 @@ from prefect.exceptions import PrefectException
 
 from infra.seeding import Seeded, seed
 from infra.settings import get_settings
-from infra.transaction_sources import FrameSource, Source, open_source
+from infra.transaction_sources import Source, open_source
 from scoring.feature_files import CUSTOMERS, MERCHANTS
-from simulator.population import read_population
-from simulator.transactions import START, Simulation
+from simulator.source import simulated
+from simulator.transactions import START
 from tasks.features import demo_data
 from tasks.files import local_file, local_folder
 from tasks.retry import transient_only
@@ -48,8 +48,7 @@ def send_transactions(
 
 def _simulated(data: str | None, count: int, random_seed: int, start: date | None) -> Source:
     midnight = datetime(start.year, start.month, start.day) if start else START  # noqa: DTZ001 - as in START
-    simulation = Simulation(read_population(_population(data)), count, random_seed, start=midnight)
-    return FrameSource(simulation.frames, simulation.count, simulation.identity)
+    return simulated(_population(data), count, random_seed, start=midnight)
 
 
 def _population(data: str | None) -> Path:

@@ -22,6 +22,7 @@ from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.history import ONLINE_VERSION
 from scoring.model import load_model, unpack_model
+from simulator.source import simulated
 from tasks.features import demo_data, loaded_tables
 from tasks.retry import transient_only
 from training import dataset
@@ -29,7 +30,7 @@ from training.input_sets import TITLES
 from training.labels import read_labels
 from training.places import training_home
 from training.rollout import champion_of
-from training.sources import partition_count, pieces_of, pieces_of_topic, simulated, topic_identity
+from training.sources import partition_count, pieces_of, pieces_of_topic, topic_identity
 
 if TYPE_CHECKING:
     from training.learn import Work

@@ -21,7 +21,7 @@ from scoring.manifest import (
 from scoring.model import load_model
 from training.convert import to_onnx
 from training.dataset import Dataset
-from training.drift import distribution
+from training.distribution import distribution
 from training.input_sets import INPUT_SETS
 from training.learn import Work, fitted_model
 from training.metrics import Metrics, judge

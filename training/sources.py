@@ -2,22 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from infra.kafka import last_records, partitions
 from infra.partitioner import Partitioner
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
-from infra.transaction_sources import FrameSource, Source
-from simulator.population import read_population
-from simulator.transactions import Simulation
+from infra.transaction_sources import Source
 from training.dataset import Piece
-
-
-def simulated(data: Path, count: int, seed: int, days: int) -> Source:
-    """The simulator's transactions for the population in a data directory."""
-    simulation = Simulation(read_population(data), count, seed, days=days)
-    return FrameSource(simulation.frames, simulation.count, simulation.identity)
 
 
 def pieces_of(source: Source, kafka: KafkaSettings) -> Iterator[Piece]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -12,12 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from infra.feature_store import FeatureStore
-from infra.kafka import group_members, last_records
+from infra.kafka import (
+    client_config,
+    delete_topics,
+    ensure_topics,
+    group_members,
+    last_records,
+    partitions,
+)
 from infra.model_store import Bounds, ModelStore, Roles
 from infra.seeding import seed
 from infra.settings import Settings
+from infra.transaction_sources import FrameSource
+from scoring.bookmark import Bookmark, decode_bookmark
 from scoring.decode import decode_batch
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
@@ -25,6 +36,7 @@ from scoring.history import ONLINE_INPUTS, History
 from scoring.inputs import events_of
 from scoring.model import Model, unpack_model
 from simulator.population import write_population
+from simulator.transactions import Simulation
 from tests.integration.scored import drain, produce, simulated, written
 from tests.kafka_log import read, values
 from tests.models import ONLINE, saved, trained
@@ -87,6 +99,7 @@ def test_online_features_survive_kills_rebalances_poison_and_new_features(
         "FRAUDFLOW_SCORING__MODEL": str(saved(model, tmp_path)),
         "FRAUDFLOW_SCORING__MAX_BATCH": "100",
         "FRAUDFLOW_SCORING__FEATURE_POLL_SECONDS": "0.1",
+        "FRAUDFLOW_SCORING__SNAPSHOT_ROWS": "2000",
     }
     seed(settings.kafka, simulated(made, 20_000), "first")
     produce(settings, [b"poison", b"{}"] * 20)
@@ -123,6 +136,93 @@ def test_online_features_survive_kills_rebalances_poison_and_new_features(
     again = scored_again(settings, Features(tables), unpack_model(model))
     assert len(found) == len(again) > 80_000
     assert answers(found) == again
+
+
+def test_a_snapshot_shortens_the_way_back_and_a_damaged_one_changes_nothing(
+    settings, client, spawn, population, tmp_path: Path
+):
+    """After a kill -9 the rest of the log alone is read; where the snapshot is other bytes, or gone, all of it."""
+    made, directory = population
+    tables = read_feature_files(directory)
+    FeatureStore(client).load(tables)
+    model = trained()
+    changes = {
+        "FRAUDFLOW_SCORING__MODEL": str(saved(model, tmp_path)),
+        "FRAUDFLOW_SCORING__MAX_BATCH": "300",
+        "FRAUDFLOW_SCORING__SNAPSHOT_ROWS": "1000",
+    }
+
+    def send(count: int, number: int) -> None:
+        simulation = Simulation(made, count, number, days=9)  # all of it is remembered
+        seed(settings.kafka, FrameSource(simulation.frames, count, f"part-{number}"), f"part-{number}")
+
+    send(16_000, 1)
+    scorer = spawn("0", **changes)
+    drain(settings)
+    send(4_000, 2)
+    until(lambda: all(bookmark.snapshot for _, bookmark in bookmarks(settings)), what="snapshots to be committed")
+    scorer.send_signal(signal.SIGKILL)
+    scorer.wait()
+    stood = bookmarks(settings)
+    send(4_000, 3)
+
+    scorer = spawn("0", **changes)
+    rows, from_snapshots = read_back(tmp_path, 1)
+    assert from_snapshots == len(stood) == 4
+    assert rows <= sum(offset - bookmark.snapshot.position for offset, bookmark in stood)
+    assert rows < sum(offset - bookmark.start for offset, bookmark in stood) - 4_000
+    drain(settings)
+    scorer.terminate()
+    assert scorer.wait(15) == 0
+
+    damage(settings, settings.kafka.topics.histories)
+    send(4_000, 4)
+    spawn("0", **changes)
+    assert read_back(tmp_path, 2)[1] == 0
+    log = (tmp_path / "scorer-0.log").read_text()
+    for why in ("its sha256 is another", "retention has deleted it"):
+        assert log.count(f"its snapshot is not used, the log is: {why}") == 2
+    drain(settings)
+    found = predictions(settings)
+    again = scored_again(settings, Features(tables), unpack_model(model))
+    assert len(found) == len(again) == 28_000
+    assert answers(found) == again
+
+
+def bookmarks(settings: Settings) -> list[tuple[int, Bookmark]]:
+    """The committed offset of each partition, with what was committed beside it."""
+    ask = [TopicPartition(settings.kafka.topics.transactions, number) for number in range(settings.kafka.partitions)]
+    consumer = Consumer(client_config(settings.kafka) | {"group.id": settings.scoring.group_id})
+    try:
+        return [(at.offset, decode_bookmark(at.metadata)) for at in consumer.committed(ask, timeout=10)]
+    finally:
+        consumer.close()
+
+
+def read_back(logs: Path, time: int) -> tuple[int, int]:
+    """The rows that scorer 0 read back, and the partitions that had a snapshot, when it did so for the nth time."""
+
+    def told() -> list[tuple[str, str]]:
+        pattern = r"read (\d+) rows of \d+ partitions back, (\d+) of them"
+        return re.findall(pattern, (logs / "scorer-0.log").read_text())
+
+    until(lambda: len(told()) >= time, what="the history to be read back")
+    rows, from_snapshots = told()[time - 1]
+    return int(rows), int(from_snapshots)
+
+
+def damage(settings: Settings, topic: str) -> None:
+    """Put the same records at the same offsets with one bit of each turned over, in half of the partitions."""
+    records = read(settings.kafka, topic)
+    delete_topics(settings.kafka, [topic])
+    until(lambda: topic not in partitions(settings.kafka), what="the topic to be gone")
+    ensure_topics(settings.kafka)
+    producer = Producer(client_config(settings.kafka))
+    for record in (record for record in records if record.partition() in {0, 1}):
+        value = bytearray(record.value() or b"")
+        value[len(value) // 2] ^= 1
+        producer.produce(topic, bytes(value), record.key(), record.partition() or 0)
+    assert producer.flush(30) == 0
 
 
 @contextmanager

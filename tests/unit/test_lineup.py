@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from confluent_kafka import TopicPartition
 
 from infra.errors import TerminalError
 from infra.model_store import Bounds, Package, Roles
 from infra.settings import KafkaSettings, ScoringSettings
+from scoring.decode import decode_batch
 from scoring.features import MODEL_INPUTS, Features
 from scoring.history import ONLINE_INPUTS
 from scoring.lineup import Lineup
@@ -65,6 +67,17 @@ def test_a_model_gets_the_inputs_of_its_manifest_in_its_order(features, package)
     assert {a["model_version"] for a in answers} == {package.version}
 
 
+def test_a_history_outlives_a_time_without_partitions(features):
+    """A scorer that read back for too long has lost them; to read again would take as long again, and never end."""
+    past = Past(KafkaSettings(), features)  # no Kafka: it cannot read
+    batch, _ = features.build(*decode_batch(transactions(3))[:2])
+    past.observe(batch, [0, 0, 0], [4, 5, 6])
+    past.restore([], lambda: None)
+    past.restore([TopicPartition("Transactions", 0, 7)], lambda: None)
+    with pytest.raises(TerminalError, match="no Kafka"):
+        past.restore([TopicPartition("Transactions", 0, 8)], lambda: None)
+
+
 def test_an_alert_says_why(features, package):
     _, answers = scored(Lineup(unpack_model(package)), features, [*transactions(3), good(trans_num="t", amt=900.0)])
     assert [a.get("alert", False) for a in answers] == [False, False, False, True]
@@ -107,6 +120,22 @@ def test_a_canary_decides_for_its_cards(features, package, static, share, decide
     assert {a["model_version"] for a in answers} == {package.version if decides else static.version}
     assert ([a["fraud_probability"] for a in answers] == [a["fraud_probability"] for a in theirs]) == decides
     assert (answers[-1]["reasons"] == theirs[-1]["reasons"]) == decides
+
+
+def test_a_card_is_the_canarys_or_not_on_every_scorer_and_at_any_time(features, package, static):
+    """Its token says which; raising the share takes cards in, and no other one out."""
+    champion, challenger = unpack_model(static), unpack_model(package)
+    message = good(trans_num="t")
+    _, (alone,) = scored(Lineup(champion), features, [message])
+    own = int(alone["card_token"][:8], 16) / 2**32
+    for share, decides in ((np.nextafter(own, 1), True), (own, False)):
+        roles = Roles(champion=static.version, challenger=package.version, mode="canary", canary_share=float(share))
+        for _ in range(5):
+            scorer, answers = scored(Lineup(champion, challenger, roles), features, [message])
+            scorer.features = features  # as when a new version is loaded
+            again = scorer.score([message], Source("Transactions", [0], [1]), 0).values
+            versions = {answer["model_version"] for answer in (*answers, *map(json.loads, again))}
+            assert versions == {package.version if decides else static.version}
 
 
 class Broken(Model):

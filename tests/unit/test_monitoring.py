@@ -9,20 +9,22 @@ import numpy as np
 import pytest
 
 from infra.settings import KafkaSettings, MonitorSettings
+from monitoring.checks import Drift, Operations, Quality, drift_of, findings_of, quality_of
+from monitoring.drift import psi, shares_now, shares_then
+from monitoring.incidents import Finding, follow
+from monitoring.report import write_report
+from monitoring.window import Window, _slices
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.manifest import plain_manifest
 from simulator.population import simulate_population, write_population
+from simulator.source import simulated
 from training import dataset
-from training.checks import Drift, Operations, Quality, drift_of, findings_of, quality_of
 from training.dataset import Dataset
-from training.drift import distribution, psi, shares_now, shares_then
-from training.drift_report import write_report
-from training.incidents import Finding, follow
+from training.distribution import distribution
 from training.input_sets import INPUT_SETS
 from training.labels import DAY
-from training.sources import pieces_of, simulated
-from training.window import Window, _slices
+from training.sources import pieces_of
 
 SETTINGS = MonitorSettings()
 NOW = datetime(2025, 3, 1, tzinfo=UTC)

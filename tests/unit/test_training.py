@@ -17,16 +17,18 @@ from scoring.history import ONLINE_INPUTS
 from scoring.manifest import read_manifest
 from scoring.model import PROJECT_MODEL, load_model
 from simulator.population import simulate_population, write_population
+from simulator.source import simulated
 from training import dataset, learn
-from training.comparison import judge_served
+from training.comparison import Comparison, judge_served
 from training.convert import for_float32, next_below, to_onnx
 from training.dataset import Dataset
+from training.fit import predict
 from training.input_sets import INPUT_SETS
 from training.labels import DAY, UNKNOWN, Said, known_labels
-from training.metrics import cheapest_threshold, evaluate, money
+from training.metrics import Metrics, cheapest_threshold, evaluate, money
 from training.package import pack
 from training.parity import prove
-from training.sources import pieces_of, simulated
+from training.sources import pieces_of
 from training.split import newest_part, split_by_time
 
 SETTINGS = TrainingSettings(search_seconds=0, threads=1)
@@ -210,6 +212,11 @@ def test_a_model_is_fitted_judged_and_packed_with_its_manifest(work: learn.Work)
     assert made.metrics.expected_fraud == pytest.approx(made.metrics.fraud, rel=0.5)
     manifest = read_manifest(made.path)
     assert manifest == made.manifest
+    data, split = work.open()
+    chosen = data.amount[split.validation.rows]
+    booster, _ = learn.fitted_model(work, "online")
+    probability = predict(booster, data, split.validation, INPUT_SETS["online"])
+    assert manifest.threshold == cheapest_threshold(probability, split.validation.label, chosen, SETTINGS)
     assert manifest.names == INPUT_SETS["online"]
     assert len(set(ONLINE_INPUTS) & set(manifest.names)) == len(ONLINE_INPUTS) - 1
     assert manifest.parity.rows >= 100_000
@@ -217,6 +224,24 @@ def test_a_model_is_fitted_judged_and_packed_with_its_manifest(work: learn.Work)
     assert manifest.metrics["average_precision"] == made.metrics.average_precision
     assert {"score", "amt"} <= manifest.reference.keys()
     assert load_model(made.path).version == manifest.version
+
+
+def test_a_challenger_that_finds_less_or_saves_less_is_refused():
+    rng = np.random.default_rng(0)
+    label = (rng.random(2_000) < 0.05).astype(np.int8)
+    champion, amount = np.clip(label * 0.5 + rng.random(2_000) * 0.5, 0, 1).astype(np.float32), np.full(2_000, 100.0)
+    time, card = np.arange(2_000), np.zeros(2_000, np.int32)
+
+    def judged(probability: np.ndarray, threshold: float) -> Metrics:
+        return evaluate(probability, label, time=time, card=card, amount=amount, threshold=threshold, settings=SETTINGS)
+
+    good = judged(champion, 0.5)
+    assert Comparison(good, good).refusal is None, "as good is not worse"
+    blind = judged(rng.permutation(champion), 0.5)
+    assert "average precision" in (Comparison(blind, good).refusal or "")
+    assert Comparison(good, blind).refusal is None
+    timid = judged(champion, 0.95)
+    assert "it saves" in (Comparison(timid, good).refusal or "")
 
 
 def test_the_projects_model_is_proved_small_and_better_than_one_without_a_past(history: Path):

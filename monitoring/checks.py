@@ -6,11 +6,11 @@ from datetime import datetime
 import numpy as np
 
 from infra.settings import MonitorSettings
+from monitoring.drift import psi
+from monitoring.incidents import Finding
+from monitoring.window import Window
 from scoring.manifest import ModelManifest
-from training.drift import psi
-from training.incidents import Finding
 from training.labels import UNKNOWN
-from training.window import Window
 
 DRIFT, QUALITY, OPERATIONS = "drift", "quality", "operations"
 SCORE = "score"

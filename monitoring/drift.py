@@ -9,25 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.manifest import Distribution
+from training.distribution import counts
 
-BINS = 10
-# Codes of hours, weekdays, categories: each value is a bin of its own.
-_FEW_VALUES = 30
 # A bin that no row of one side is in would make the index infinite.
 _LEAST_SHARE = 1e-4
-
-
-def distribution(values: NDArray[np.float32]) -> Distribution:
-    """How values are spread, in bins that suit them; NaN is missing."""
-    known = values[~np.isnan(values)].astype(np.float64)
-    if not len(known):
-        return Distribution([], [])
-    distinct = np.unique(known)
-    few = len(distinct) <= _FEW_VALUES
-    inner = distinct[1:] if few else np.unique(np.quantile(known, np.arange(1, BINS) / BINS))
-    inner = inner[inner > distinct[0]]
-    edges = np.concatenate([distinct[:1], inner, distinct[-1:]]).tolist()
-    return Distribution(edges, (_counts(known, edges) / len(values)).tolist())
 
 
 def shares_now(reference: Distribution, values: NDArray[np.float32]) -> list[float]:
@@ -38,8 +23,8 @@ def shares_now(reference: Distribution, values: NDArray[np.float32]) -> list[flo
     known = values[~np.isnan(values)].astype(np.float64)
     missing = 1 - len(known) / len(values)
     # What was always missing has no bins: all that is known now is in one that was empty.
-    counts = _counts(known, reference.edges) if reference.edges else np.array([len(known)])
-    return [*(counts / len(values)).tolist(), missing]
+    found = counts(known, reference.edges) if reference.edges else np.array([len(known)])
+    return [*(found / len(values)).tolist(), missing]
 
 
 def shares_then(reference: Distribution) -> list[float]:
@@ -52,8 +37,3 @@ def psi(reference: Distribution, values: NDArray[np.float32]) -> float:
     then = np.maximum(shares_then(reference), _LEAST_SHARE)
     now = np.maximum(shares_now(reference, values), _LEAST_SHARE)
     return float(((now - then) * np.log(now / then)).sum())
-
-
-def _counts(known: NDArray[np.float64], edges: list[float]) -> NDArray[np.int64]:
-    inner = np.asarray(edges[1:-1], np.float64)
-    return np.bincount(np.searchsorted(inner, known, side="right"), minlength=len(inner) + 1)

@@ -28,10 +28,8 @@ _NAN = float("nan")
 
 
 class _Head(msgspec.Struct):
-    transaction_number: str
     fraud_probability: float
     model_version: str
-    source_partition: int
     source_offset: int
 
 

@@ -1,7 +1,7 @@
 """Tries the monitor's drift checks: weeks in which nothing happens, and weeks in which something was planted.
 
-`python -m training.trial` simulates weeks like those that the project's model has learnt from, scores them with it, and
-writes what the checks say to training/results/drift.md.
+`python -m monitoring.trial` simulates weeks like those that the project's model has learnt from, scores them with it,
+and writes what the checks say to monitoring/results/drift.md.
 """
 
 import argparse
@@ -17,6 +17,8 @@ import polars as pl
 
 from infra.settings import KafkaSettings, MonitorSettings, ScoringSettings
 from infra.transaction_sources import FrameSource
+from monitoring.checks import Drift, Operations, Quality, drift_of, findings_of
+from monitoring.window import Window
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.model import PROJECT_MODEL, Model, load_model
@@ -24,12 +26,10 @@ from simulator.demo import ensure_demo_data
 from simulator.population import Population, read_population
 from simulator.transactions import FRAUD_RATE, Simulation
 from training import dataset
-from training.checks import Drift, Operations, Quality, drift_of, findings_of
 from training.labels import DAY
 from training.served import predict_part
 from training.sources import pieces_of
 from training.split import Part
-from training.window import Window
 
 RESULTS = Path(__file__).parent / "results"
 # As many a day as in the training data of the project's model.
@@ -145,7 +145,7 @@ def _markdown(model: Model, quiet: dict[str, Drift], loud: dict[str, Drift]) -> 
     newline = "\n"
     return f"""# What the monitor's drift checks say
 
-By `python -m training.trial`: model {model.version}, {A_DAY:,} transactions a day, {MonitorSettings().max_rows:,} of
+By `python -m monitoring.trial`: model {model.version}, {A_DAY:,} transactions a day, {MonitorSettings().max_rows:,} of
 each week looked at; a PSI of {limit:g} is an alarm, and {MonitorSettings().alert_factor:g} times as many alerts.
 
 ## Weeks in which nothing happens

@@ -7,11 +7,11 @@ import plotly.graph_objects as go
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
+from monitoring.checks import SCORE, Drift, Operations, Quality, facts
+from monitoring.drift import shares_now, shares_then
+from monitoring.incidents import Finding
+from monitoring.window import Window
 from scoring.manifest import Distribution, ModelManifest
-from training.checks import SCORE, Drift, Operations, Quality, facts
-from training.drift import shares_now, shares_then
-from training.incidents import Finding
-from training.window import Window
 
 KEPT = 50
 _SCRIPT = "plotly.min.js"
