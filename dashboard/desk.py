@@ -5,6 +5,7 @@ who has taken which case (for a while), and which customers' links are used.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -126,6 +127,18 @@ class Desk:
         record = orjson.loads(str(value))
         record.pop("credit_card_number", None)
         return record
+
+    def history(self, numbers: list[str], columns: Sequence[str]) -> pl.DataFrame:
+        """These columns of the transactions that Hazelcast still holds of these, the newest first.
+
+        Raises:
+            TransientError: Hazelcast is away.
+        """
+        held = self._cluster.on_map(PREDICTIONS, lambda predictions: predictions.get_all(numbers)) if numbers else {}
+        records = [orjson.loads(str(value)) for value in held.values()]
+        rows = [{name: record.get(name) for name in columns} for record in records]
+        frame = pl.DataFrame(rows, schema=list(columns), infer_schema_length=None)
+        return frame.sort("transaction_date", descending=True)
 
     def say(self, label: Label) -> dict[str, Any]:
         """Send a label, with what the model had said. Returns it as sent, once Kafka has it.
