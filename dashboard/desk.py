@@ -19,7 +19,7 @@ from dashboard.cluster import Cluster
 from dashboard.links import Link, LinkRefused
 from dashboard.stream import Stream
 from infra.errors import TransientError
-from infra.hazelcast import PREDICTIONS
+from infra.hazelcast import PREDICTIONS, SUSPECTS
 from infra.kafka import client_config, explained
 from infra.settings import Settings
 
@@ -121,7 +121,9 @@ class Desk:
         Raises:
             TransientError: Hazelcast is away.
         """
-        value = self._cluster.on_map(PREDICTIONS, lambda predictions: predictions.get(number))
+        # The map of the suspects reaches further back than that of all.
+        held = (self._cluster.on_map(name, lambda held: held.get(number)) for name in (PREDICTIONS, SUSPECTS))
+        value = next((value for value in held if value is not None), None)
         if value is None:
             return None
         record = orjson.loads(str(value))

@@ -177,7 +177,7 @@ def _case(shared: Services, number: str, who: str) -> None:
             alt="The card's transactions",
         )  # fmt: skip
     else:
-        st.caption("Looking for this card's other transactions …")
+        st.caption("None of this card's transactions is among the newest.")
     _features(record)
 
 

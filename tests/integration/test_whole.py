@@ -4,9 +4,12 @@ import polars as pl
 import pytest
 from confluent_kafka import Producer
 
+from dashboard import queries
 from dashboard.queries import LOWEST, Filters
 from dashboard.whole import Whole
+from infra.hazelcast import SUSPECTS
 from infra.kafka import client_config
+from infra.projection import Projection
 from infra.settings import Settings
 from tests.integration.predicted import prediction, produce
 from tests.waiting import until
@@ -69,3 +72,18 @@ def test_only_the_newest_are_counted_and_it_is_told_where_they_begin(settings: S
     assert 1_000 <= number(whole) < 1_600
     ((partition, first),) = whole.since()
     assert (partition, 3_000 - first) == (0, number(whole))
+
+
+def test_suspects_from_before_the_counting_begins_are_left_out(settings, client):
+    Projection(client, settings).ensure()
+    produce(settings, [prediction(i, source_partition=i % 2) for i in range(100)])
+    until(lambda: client.get_map(SUSPECTS).size().result() == 100 - LOWEST * 100, what="the suspects")
+
+    def suspected(since: queries.Since) -> int:
+        question = queries.suspected(Filters(customer_city=("Chicago",)), "day", since=since)
+        result = client.sql.execute(question.statement, *question.parameters).result()
+        return sum(row.get_object("transactions") for row in result)
+
+    assert suspected(()) == 98
+    assert suspected(((0, 50),)) == 49 + 25
+    assert suspected(((0, 50), (1, 91))) == 25 + 5
