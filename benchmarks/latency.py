@@ -14,7 +14,7 @@ from benchmarks.bench import Bench
 from benchmarks.pacing import due_ns
 from benchmarks.processes import Measured, scorers, started, wait_for_group
 from infra.errors import TransientError
-from infra.kafka import client_config, partitions
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, partitions
 from infra.settings import Settings
 
 RATES = (100, 1_000, 10_000)
@@ -133,7 +133,7 @@ def positions_of(bench: Bench, total: int) -> dict[bytes, int]:
 
 
 class Reader:
-    """Reads predictions as a stranger does, as soon as they are committed."""
+    """Reads the predictions that come from now on as a stranger does, as soon as they are committed."""
 
     def __init__(self, settings: Settings):
         topic = settings.kafka.topics.predictions
@@ -147,7 +147,10 @@ class Reader:
                 "fetch.queue.backoff.ms": 10,
             }
         )
-        self._consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions(settings.kafka)[topic])])
+        starts = [TopicPartition(topic, p) for p in range(partitions(settings.kafka)[topic])]
+        for start in starts:
+            _, start.offset = self._consumer.get_watermark_offsets(start, timeout=REQUEST_TIMEOUT_SECONDS)
+        self._consumer.assign(starts)
 
     def read(self) -> tuple[list[bytes], int]:
         """The keys that have come, and when."""

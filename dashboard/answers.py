@@ -1,9 +1,8 @@
 """Answers of the cluster, shared by everybody who looks, and renewed behind their backs.
 
-Twenty people look at the same pictures, and some of these cost the cluster seconds of the cores that score
+Twenty people look at the same pictures, and each question costs the cluster some of the cores that score
 transactions. So each question is asked once, its answer is shown to all at once, and while it is shown the next one is
-fetched: a cheap one every few seconds, a costly one every few minutes. Those that every newcomer asks are known before
-the first one comes.
+fetched: a cheap one every few seconds, a costly one every few minutes.
 """
 
 import logging
@@ -28,14 +27,12 @@ _REST_FACTOR = 100.0
 _LONGEST_REST = 600.0
 # The first answer also pays for planning the query and for compiling the code that runs it, so it says little.
 _REST_AFTER_FIRST = 5.0
-# Questions that run at once. More would only wait for each other on the members' cores; and a costly one must not
-# keep a cheap one waiting.
-_CHEAP_WORKERS, _HEAVY_WORKERS = 2, 1
+# Questions that run at once. More would only wait for each other on the members' cores.
+_WORKERS = 2
 _REMEMBERED = 400
 # Nobody has looked for so long: the one who does would rather wait a moment than see it.
 _OLD_SECONDS = 60.0
 _AGAIN_AFTER_ERROR_SECONDS = 2.0
-_KEEP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,6 @@ class Question:
 
     statement: str
     parameters: tuple[Any, ...] = ()
-    heavy: bool = False
-    """Whether the cluster has to look at every row."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +73,7 @@ class Answers:
 
     def __init__(self, cluster: Cluster):
         self._cluster = cluster
-        self._cheap = ThreadPoolExecutor(_CHEAP_WORKERS, thread_name_prefix="answers")
-        self._heavy = ThreadPoolExecutor(_HEAVY_WORKERS, thread_name_prefix="heavy-answers")
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answers")
         self._entries: OrderedDict[Question, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -98,16 +92,6 @@ class Answers:
             wait(unknown, wait_seconds)
         return [Answer(e.frame, e.as_of, e.error, _runs(e)) for e in entries]
 
-    def keep(self, questions: list[Question]) -> None:
-        """Ask these from now on whether or not somebody looks, so that they are answered before somebody does."""
-
-        def work() -> None:
-            while True:
-                self.ask(*questions, wait_seconds=0)
-                time.sleep(_KEEP_SECONDS)
-
-        threading.Thread(target=work, name="answers-keep", daemon=True).start()
-
     def _entry(self, question: Question) -> _Entry:
         with self._lock:
             entry = self._entries.setdefault(question, _Entry())
@@ -122,8 +106,7 @@ class Answers:
                 return entry.running
             if entry.asked and time.monotonic() - entry.asked < max(entry.rest, 0 if entry.error else fresh_seconds):
                 return None
-            pool = self._heavy if question.heavy else self._cheap
-            entry.running = pool.submit(self._fetch, question, entry)
+            entry.running = self._pool.submit(self._fetch, question, entry)
             return entry.running
 
     def _fetch(self, question: Question, entry: _Entry) -> None:

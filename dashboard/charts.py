@@ -8,7 +8,7 @@ import polars as pl
 
 from dashboard import show
 from dashboard.outline import LATITUDE, LONGITUDE
-from dashboard.queries import BANDS
+from dashboard.queries import COARSE_BANDS
 
 SUSPECT, USUAL, HOME, ACCENT = "#D55E00", "#6B8CAE", "#009E73", "#0072B2"
 _FAINT = "rgba(128,140,155,0.25)"
@@ -330,7 +330,7 @@ def drift(frame: pl.DataFrame) -> go.Figure:
     figure = go.Figure()
     for column, name, colour, pattern in (("before", "Before", USUAL, ""), ("newest", "Newest days", ACCENT, "/")):
         figure.add_bar(
-            x=[(band + 0.5) / BANDS for band in frame["band"]], y=frame[column].to_list(), name=name,
+            x=[(band + 0.5) / COARSE_BANDS for band in frame["band"]], y=frame[column].to_list(), name=name,
             marker={"color": colour, "pattern": {"shape": pattern}},
             hovertemplate=name + ": %{y:.2%}<extra></extra>",
         )  # fmt: skip

@@ -5,6 +5,7 @@ who has taken which case (for a while), and which customers' links are used.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from dashboard.cluster import Cluster
 from dashboard.links import Link, LinkRefused
 from dashboard.stream import Stream
 from infra.errors import TransientError
-from infra.hazelcast import PREDICTIONS
+from infra.hazelcast import PREDICTIONS, SUSPECTS
 from infra.kafka import client_config, explained
 from infra.settings import Settings
 
@@ -120,12 +121,26 @@ class Desk:
         Raises:
             TransientError: Hazelcast is away.
         """
-        value = self._cluster.on_map(PREDICTIONS, lambda predictions: predictions.get(number))
+        # The map of the suspects reaches further back than that of all.
+        held = (self._cluster.on_map(name, lambda held: held.get(number)) for name in (PREDICTIONS, SUSPECTS))
+        value = next((value for value in held if value is not None), None)
         if value is None:
             return None
         record = orjson.loads(str(value))
         record.pop("credit_card_number", None)
         return record
+
+    def history(self, numbers: list[str], columns: Sequence[str]) -> pl.DataFrame:
+        """These columns of the transactions that Hazelcast still holds of these, the newest first.
+
+        Raises:
+            TransientError: Hazelcast is away.
+        """
+        held = self._cluster.on_map(PREDICTIONS, lambda predictions: predictions.get_all(numbers)) if numbers else {}
+        records = [orjson.loads(str(value)) for value in held.values()]
+        rows = [{name: record.get(name) for name in columns} for record in records]
+        frame = pl.DataFrame(rows, schema=list(columns), infer_schema_length=None)
+        return frame.sort("transaction_date", descending=True)
 
     def say(self, label: Label) -> dict[str, Any]:
         """Send a label, with what the model had said. Returns it as sent, once Kafka has it.

@@ -50,9 +50,9 @@ def freshness(answers: Iterable[Answer], zone: str) -> None:
         oldest = f"as of {show.clock(min(moments), zone)}" if moments else "not here yet"
         st.caption(f":orange[▲ Stale]: {oldest}. {show.markdown('; '.join(sorted(errors)))}")
     elif not moments:
-        st.caption("Counting in the cluster …")
+        st.caption("Counting …")
     else:
-        st.caption(f"Counted in the cluster {show.ago(min(moments))}, {show.clock(min(moments), zone)}")
+        st.caption(f"Counted {show.ago(min(moments))}, {show.clock(min(moments), zone)}")
 
 
 def nothing_yet(answer: Answer, empty: str = "Nothing here yet: no predictions match.") -> bool:

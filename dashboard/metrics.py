@@ -38,15 +38,16 @@ class Collector:
                 if value is not None:
                     yield GaugeMetricFamily(f"fraudflow_{name}", text, value=value)
         nothing = queries.Filters()
-        every, bands = self._shared.answers.ask(
-            queries.everything(nothing), queries.suspected(nothing), fresh_seconds=15, wait_seconds=0
+        every = self._shared.whole.count(nothing)
+        (bands,) = self._shared.answers.ask(
+            queries.suspected(nothing, since=self._shared.whole.since()), fresh_seconds=15, wait_seconds=0
         )
         for part, text, (number, amount) in (
             ("", "Predictions in Hazelcast", tally.total(every.frame)),
             (
                 "suspected_",
                 "Predictions at or above the alert threshold",
-                tally.above(bands.frame, self._shared.settings.scoring.alert_threshold),
+                tally.above(bands.frame, self._shared.threshold.alert),
             ),
         ):
             if number is not None and amount is not None:

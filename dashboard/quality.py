@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from dashboard.queries import BANDS, at_or_above
+from dashboard.queries import BANDS, COARSE_BANDS, at_or_above
 
 # More days than that are drawn as weeks: a day has too few alerts for a share that says anything.
 _DAYS_DRAWN = 21
@@ -39,7 +39,7 @@ class Drift:
 
 
 def together(above: pl.DataFrame | None, below: pl.DataFrame | None) -> pl.DataFrame | None:
-    """The counts of `queries.truth_above` and `truth_below`; None without both."""
+    """The counts of `queries.truth_above` and `Whole.unsuspected`; None without both."""
     if above is None or below is None:
         return None
     return pl.concat(
@@ -108,7 +108,7 @@ def drift(counts: pl.DataFrame) -> Drift | None:
         return None
     is_new = pl.col("day") >= since.isoformat()
     bands = (
-        counts.group_by(pl.col("band").clip(0, BANDS - 1))
+        counts.group_by(_coarse())
         .agg(before=pl.col("transactions").filter(~is_new).sum(), newest=pl.col("transactions").filter(is_new).sum())
         .sort("band")
     )
@@ -125,7 +125,7 @@ def calibration(counts: pl.DataFrame, least: int = 20) -> pl.DataFrame:
     n = pl.col("transactions")
     return (
         counts.filter(pl.col("is_fraud").is_not_null())
-        .group_by(pl.col("band").clip(0, BANDS - 1))
+        .group_by(_coarse())
         .agg(
             score=pl.col("probability").sum() / n.sum(),
             observed=n.filter(pl.col("is_fraud") == 1).sum() / n.sum(),
@@ -134,3 +134,8 @@ def calibration(counts: pl.DataFrame, least: int = 20) -> pl.DataFrame:
         .filter(n >= least)
         .sort("band")
     )
+
+
+def _coarse() -> pl.Expr:
+    """The coarse band that a band lies in."""
+    return (pl.col("band").clip(0, BANDS - 1) // (BANDS // COARSE_BANDS)).alias("band")

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import queries
 from dashboard.answers import Answers
 from dashboard.cluster import Cluster
 from dashboard.desk import Desk
 from dashboard.playground import Playground
 from dashboard.stream import Stream
+from dashboard.threshold import Threshold
+from dashboard.whole import Whole
 from infra.settings import Settings, get_settings
 
 
@@ -20,6 +21,8 @@ class Services:
     settings: Settings
     cluster: Cluster
     answers: Answers
+    whole: Whole
+    threshold: Threshold
     stream: Stream
     desk: Desk
     playground: Playground
@@ -31,12 +34,12 @@ def services() -> Services:
     settings = get_settings()
     cluster = Cluster(settings.hazelcast, settings.dashboard.query_seconds)
     stream = Stream(settings)
-    answers = Answers(cluster)
-    answers.keep(queries.defaults())
     return Services(
         settings,
         cluster,
-        answers,
+        Answers(cluster),
+        Whole(settings),
+        Threshold(settings),
         stream,
         Desk(settings, cluster, stream),
         Playground(cluster, settings.dashboard.playground_rows),

@@ -1,10 +1,8 @@
 """Sums over score bands: what is suspected at a threshold, without a new question."""
 
-from dataclasses import replace
-
 import polars as pl
 
-from dashboard.queries import CUBE, Filters, at_or_above
+from dashboard.queries import at_or_above
 
 Sums = tuple[int | None, float | None]
 """Number of transactions and their amount; None where nothing is known."""
@@ -20,20 +18,6 @@ def total(counts: pl.DataFrame | None) -> Sums:
 def above(bands: pl.DataFrame | None, threshold: float) -> Sums:
     """Of the score bands at or above the threshold."""
     return total(None if bands is None else bands.filter(pl.col("band") >= at_or_above(threshold)))
-
-
-def within(cube: pl.DataFrame, filters: Filters) -> pl.DataFrame:
-    """The rows of `queries.cube` that pass the filters on its own dimensions."""
-    chosen = {name: getattr(filters, name) for name in CUBE}
-    for name, values in chosen.items():
-        if values:
-            cube = cube.filter(pl.col(name).is_in(list(values)))
-    return cube
-
-
-def covers(filters: Filters) -> bool:
-    """Whether the unfiltered cube answers these filters."""
-    return replace(filters, **dict.fromkeys(CUBE, ())) == Filters()
 
 
 def by(bands: pl.DataFrame, threshold: float, *keys: str, of: pl.DataFrame | None = None) -> pl.DataFrame:

@@ -9,10 +9,12 @@ from infra.settings import HazelcastSettings
 
 CUSTOMERS, MERCHANTS, MANIFEST = "customerMap", "merchantMap", "featureManifest"
 PREDICTIONS, CARD_ACTIVITY, SNAPSHOTS = "predictionResult", "cardActivity", "featureSnapshot"
-# The predictions again, in columns and without card numbers: what people ask SQL about.
-PREDICTION_VIEW = "predictionView"
+# Those of the predictions that are worth a look.
+SUSPECTS = "suspectedPredictions"
 # What the projection fills.
-PROJECTED = (PREDICTIONS, PREDICTION_VIEW, CARD_ACTIVITY)
+PROJECTED = (PREDICTIONS, SUSPECTS, CARD_ACTIVITY)
+# The mapping of predictionResult that people's own SQL reads: it has no card numbers.
+PREDICTION_VIEW = "predictionView"
 
 
 def connect(settings: HazelcastSettings, timeout_seconds: float | None = None) -> HazelcastClient:

@@ -15,16 +15,16 @@ from hazelcast.errors import HazelcastError
 from hazelcast.sql import HazelcastSqlError
 
 from infra.errors import TerminalError, TransientError
-from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS, PROJECTED, connect
+from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS, PROJECTED, SUSPECTS, connect
 from infra.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
 
-_TOPIC_MAPPING, _FLAT_MAPPING = "predictions_topic", "predictions_topic_flat"
+_TOPIC_MAPPING = "predictions_topic"
 # Java's names of what a broker, or a client of it, does not put up with.
 _REFUSALS = ("AuthenticationException", "AuthorizationException", "SSLHandshakeException", "KafkaException: Failed to")
 _REFUSAL_SECONDS = 10.0
-_JOBS = ("predictions_to_map", "predictions_to_card_activity", "predictions_to_view")
+_JOBS = ("predictions_to_map", "predictions_to_card_activity", "predictions_to_suspects")
 
 # What existing readers of predictionResult know, and what was added; name and SQL type.
 PREDICTION_COLUMNS = {
@@ -63,8 +63,52 @@ PREDICTION_COLUMNS = {
 
 # Card numbers are whole where masking is off: what people write SQL over has none.
 VIEW_COLUMNS = {name: kind for name, kind in PREDICTION_COLUMNS.items() if name != "credit_card_number"}
-# A card's history, and what is suspected, which is a percent of all.
-_INDEXES = {"card_token": "HASH", "fraud_probability": "SORTED"}
+
+LOWEST_SUSPICION = 0.02
+"""The lowest score of what is kept among the suspected: a few percent of all, which most questions are about."""
+
+
+# How the jobs write a map, by its name; and how SQL reads one.
+_RAW = {name: f"{name}_raw" for name in (PREDICTIONS, SUSPECTS)} | {CARD_ACTIVITY: CARD_ACTIVITY}
+_FLAT = {
+    PREDICTIONS: (PREDICTIONS, PREDICTION_COLUMNS),
+    PREDICTION_VIEW: (PREDICTIONS, VIEW_COLUMNS),
+    SUSPECTS: (SUSPECTS, VIEW_COLUMNS),
+}
+
+
+def _text_of(field: str) -> str:
+    """SQL: a field whose value is a string without escapes, cut out of the JSON's text; parsed where that fails.
+
+    A quote inside a JSON string has a backslash before it, so no value can pass for the field.
+    """
+    head = f'"{field}":"'
+    at = f"POSITION('{head}' IN this)"
+    start = f"CAST({at} + {len(head)} AS INTEGER)"
+    length = f"CAST(POSITION('\"' IN this FROM {start}) AS INTEGER) - {start}"
+    return (
+        f"CASE WHEN {at} > 0 THEN SUBSTRING(this, {start}, CAST({length} AS INTEGER)) "
+        f"ELSE JSON_VALUE(CAST(this AS JSON), '$.{field}') END"
+    )
+
+
+def _suspicious() -> str:
+    """SQL: whether the score is high enough. The text says of nearly all that it is not; the others are parsed."""
+    steps = range(round(LOWEST_SUSPICION * 100))
+    low = " AND ".join(f"POSITION('\"fraud_probability\":0.{step:02d}' IN this) = 0" for step in steps)
+    score = "JSON_VALUE(CAST(this AS JSON), '$.fraud_probability' RETURNING DOUBLE)"
+    return f"{low} AND {score} >= {LOWEST_SUSPICION}"
+
+
+_STATEMENTS = {
+    _JOBS[0]: f'SINK INTO "{_RAW[PREDICTIONS]}" SELECT __key, CAST(this AS JSON) FROM "{_TOPIC_MAPPING}"',
+    _JOBS[1]: (
+        f'SINK INTO "{CARD_ACTIVITY}" SELECT {_text_of("card_token")}, CAST(this AS JSON) FROM "{_TOPIC_MAPPING}"'
+    ),
+    _JOBS[2]: (
+        f'SINK INTO "{_RAW[SUSPECTS]}" SELECT __key, CAST(this AS JSON) FROM "{_TOPIC_MAPPING}" WHERE {_suspicious()}'
+    ),
+}
 
 
 class Projection:
@@ -84,60 +128,34 @@ class Projection:
         missing = [job for job in _JOBS if job not in self.jobs()]
         if not missing:
             return []
+        # As text: to parse a prediction costs the members more than all else that they do with it.
         self._execute(
             f'CREATE OR REPLACE EXTERNAL MAPPING "{_TOPIC_MAPPING}" '
-            f'EXTERNAL NAME "{self._settings.kafka.topics.predictions}" (__key VARCHAR, this JSON) '
-            f"TYPE Kafka OPTIONS ({_options(self._kafka_options('json'))})"
+            f'EXTERNAL NAME "{self._settings.kafka.topics.predictions}" (__key VARCHAR, this VARCHAR) '
+            f"TYPE Kafka OPTIONS ({_options(self._kafka_options())})"
         )
-        self._execute(
-            f'CREATE OR REPLACE EXTERNAL MAPPING "{_FLAT_MAPPING}" '
-            f'EXTERNAL NAME "{self._settings.kafka.topics.predictions}" (__key VARCHAR, {_typed(VIEW_COLUMNS)}) '
-            f"TYPE Kafka OPTIONS ({_options(self._kafka_options('json-flat'))})"
-        )
-        self._execute(
-            f'CREATE OR REPLACE EXTERNAL MAPPING "{PREDICTIONS}_raw" EXTERNAL NAME "{PREDICTIONS}" '
-            "(__key VARCHAR, this JSON) TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json')"
-        )
-        self._execute(
-            f'CREATE OR REPLACE EXTERNAL MAPPING "{CARD_ACTIVITY}" '
-            "(__key VARCHAR, this JSON) TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json')"
-        )
-        self._execute(
-            f'CREATE OR REPLACE EXTERNAL MAPPING "{PREDICTIONS}" (__key VARCHAR, {_typed(PREDICTION_COLUMNS)}) '
-            "TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json-flat')"
-        )
-        self._execute(
-            f'CREATE OR REPLACE EXTERNAL MAPPING "{PREDICTION_VIEW}" (__key VARCHAR, {_typed(VIEW_COLUMNS)}) '
-            f"TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='compact', "
-            f"'valueCompactTypeName'='{PREDICTION_VIEW}')"
-        )
-        for column, kind in _INDEXES.items():
-            name = f"{PREDICTION_VIEW}_{column}"
-            self._execute(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{PREDICTION_VIEW}" ({column}) TYPE {kind}')
-        statements = {
-            _JOBS[0]: f'SINK INTO "{PREDICTIONS}_raw" SELECT __key, this FROM "{_TOPIC_MAPPING}"',
-            # The whole prediction: to take fields out of each cost several times as much as all the rest.
-            _JOBS[1]: (
-                f'SINK INTO "{CARD_ACTIVITY}" SELECT JSON_VALUE(this, \'$.card_token\'), this FROM "{_TOPIC_MAPPING}"'
-            ),
-            _JOBS[2]: (
-                f'SINK INTO "{PREDICTION_VIEW}" (__key, {_names(VIEW_COLUMNS)}) '
-                f'SELECT __key, {_names(VIEW_COLUMNS)} FROM "{_FLAT_MAPPING}"'
-            ),
-        }
+        for name in _RAW:
+            self._execute(
+                f'CREATE OR REPLACE EXTERNAL MAPPING "{_RAW[name]}" EXTERNAL NAME "{name}" '
+                "(__key VARCHAR, this JSON) TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json')"
+            )
+        for name, (of, columns) in _FLAT.items():
+            self._execute(
+                f'CREATE OR REPLACE EXTERNAL MAPPING "{name}" EXTERNAL NAME "{of}" (__key VARCHAR, {_typed(columns)}) '
+                "TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json-flat')"
+            )
         try:
             self._look_into_topic()
             for job in missing:
                 # A snapshot remembers the offsets, so that a member's death repeats a second's rows, not the topic.
                 self._execute(
                     f'CREATE JOB IF NOT EXISTS "{job}" OPTIONS '
-                    f"('processingGuarantee'='atLeastOnce', 'snapshotIntervalMillis'='1000') AS {statements[job]}"
+                    f"('processingGuarantee'='atLeastOnce', 'snapshotIntervalMillis'='1000') AS {_STATEMENTS[job]}"
                 )
                 logger.info("created job %s", job)
         finally:
             # The jobs have what they need of them, and anyone who can send SQL could read the login in them.
-            for mapping in (_TOPIC_MAPPING, _FLAT_MAPPING):
-                self._execute(f'DROP MAPPING IF EXISTS "{mapping}"')
+            self._execute(f'DROP MAPPING IF EXISTS "{_TOPIC_MAPPING}"')
         return missing
 
     def jobs(self) -> list[str]:
@@ -154,7 +172,7 @@ class Projection:
         running = self.jobs()
         for job in running:
             self._execute(f'DROP JOB IF EXISTS "{job}"')
-        for mapping in (_TOPIC_MAPPING, _FLAT_MAPPING, f"{PREDICTIONS}_raw", *PROJECTED):
+        for mapping in (_TOPIC_MAPPING, *_RAW.values(), *_FLAT):
             self._execute(f'DROP MAPPING IF EXISTS "{mapping}"')
         return running
 
@@ -186,7 +204,7 @@ class Projection:
         finally:
             result.close().result()
 
-    def _kafka_options(self, value_format: str) -> dict[str, str]:
+    def _kafka_options(self) -> dict[str, str]:
         """How the members reach Kafka; Java's names for what librdkafka names otherwise."""
         settings = self._settings
         servers = settings.hazelcast.kafka_bootstrap_servers or settings.kafka.bootstrap_servers
@@ -194,7 +212,7 @@ class Projection:
             raise TerminalError("no Kafka for the projection: start the local stack with `fraudflow up`")
         return {
             "keyFormat": "varchar",
-            "valueFormat": value_format,
+            "valueFormat": "varchar",
             "bootstrap.servers": servers,
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
@@ -292,10 +310,6 @@ def _jaas(value: str) -> str:
 
 def _typed(columns: dict[str, str]) -> str:
     return ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
-
-
-def _names(columns: dict[str, str]) -> str:
-    return ", ".join(f'"{name}"' for name in columns)
 
 
 def _options(options: dict[str, str]) -> str:

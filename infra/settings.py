@@ -93,7 +93,7 @@ class ProjectionSettings(BaseModel):
     """What of `Predictions` is kept in Hazelcast for people to query."""
 
     max_entries: int = Field(
-        default=250_000, ge=1_000, description="newest predictions kept, per member, twice each: as JSON and in columns"
+        default=250_000, ge=1_000, description="newest predictions kept, per member; the dashboard counts as many"
     )
     ttl_seconds: int = Field(default=0, ge=0, description="0: kept until max_entries pushes them out")
 

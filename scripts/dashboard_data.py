@@ -1,5 +1,6 @@
 """A stack of its own with as many predictions as wanted in Hazelcast, for measuring the dashboard."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,12 @@ from pathlib import Path
 from confluent_kafka import Producer
 from hazelcast.client import HazelcastClient
 
-from infra.hazelcast import PREDICTION_VIEW, connect
+from infra.hazelcast import connect
 from infra.kafka import client_config, ensure_topics
 from infra.local import stack
 from infra.local.guard import guarded
 from infra.projection import Projection
-from infra.settings import LocalSettings, ProjectionSettings, Settings
+from infra.settings import LocalSettings, Settings
 from tests.browser import feed
 
 # A million predictions took 2.9 GB of it, and its collector needs room.
@@ -27,7 +28,9 @@ def stack_with(home: Path, predictions: int) -> Iterator[tuple[Settings, Hazelca
     local = LocalSettings(
         home=home, kafka_port=0, hazelcast_port=0, prefect_port=0, dashboard_port=0, hazelcast_heap=HEAP
     )
-    settings = Settings(local=local, projection=ProjectionSettings(max_entries=2 * predictions))
+    # The dashboard's process is to count as many.
+    os.environ["FRAUDFLOW_PROJECTION__MAX_ENTRIES"] = str(2 * predictions)
+    settings = Settings(local=local)
     settings.kafka.bootstrap_servers = settings.hazelcast.members = None
     with guarded(home):
         stack.up(settings, services={stack.KAFKA, stack.HAZELCAST})
@@ -40,8 +43,7 @@ def stack_with(home: Path, predictions: int) -> Iterator[tuple[Settings, Hazelca
         projection = Projection(client, settings)
         projection.ensure()
         began = time.monotonic()
-        views = client.get_map(PREDICTION_VIEW)
-        wait_until(lambda: min(projection.size(), views.size().result()) >= predictions, 300, "the projection")
+        wait_until(lambda: projection.size() >= predictions, 300, "the projection")
         print(f"{predictions:,} predictions projected in {time.monotonic() - began:.0f} s", file=sys.stderr)
         yield settings, client
         client.shutdown()

@@ -12,14 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hazelcast.client import HazelcastClient
-
 from benchmarks import latency, machine
 from benchmarks.bench import Bench
 from benchmarks.processes import scorers, started, wait_for_group
 from infra.feature_store import FeatureStore
+from infra.kafka import delete_topics, topic_names
 from infra.local import dashboard_server, ports
-from infra.projection import Projection
 from infra.settings import Settings
 from scoring.feature_files import read_feature_files
 from scripts.dashboard_data import stack_with, wait_until
@@ -46,32 +44,42 @@ def main() -> None:
     watched: list[dict[str, float]] = []
     seen = Seen()
     with tempfile.TemporaryDirectory() as home, stack_with(Path(home), arguments.predictions) as (settings, client):
-        bench = Bench(Path(home), settings, True, _progress, 0)
+        bench = _SharedTopic(Path(home), settings, True, _progress, 0)
         write_population(bench.population, bench.data)
         FeatureStore(client).load(read_feature_files(bench.data))
         for _ in range(arguments.turns):
-            alone.append(_turn(bench, client, arguments, None))
-            watched.append(_turn(bench, client, arguments, seen))
+            alone.append(_turn(bench, arguments, None))
+            watched.append(_turn(bench, arguments, seen))
     text = _report(arguments, alone, watched, seen)
     OUT.write_text(text)
     print(text)
 
 
-def _turn(bench: Bench, client: HazelcastClient, arguments: argparse.Namespace, seen: Seen | None) -> dict[str, float]:
+class _SharedTopic(Bench):
+    """Each turn's scorer writes to the topic in which the million stand, so that people see both, and they grow."""
+
+    def fresh(self, of: Settings | None = None, partitions: int | None = None) -> Settings:
+        settings = super().fresh(of, partitions)
+        delete_topics(settings.kafka, [settings.kafka.topics.predictions])
+        settings.kafka.topics.predictions = self.settings.kafka.topics.predictions
+        return settings
+
+    def drop(self, settings: Settings) -> None:
+        shared = self.settings.kafka.topics.predictions
+        delete_topics(settings.kafka, [name for name in topic_names(settings.kafka) if name != shared])
+
+
+def _turn(bench: Bench, arguments: argparse.Namespace, seen: Seen | None) -> dict[str, float]:
     """Latency of one scorer in milliseconds; with `seen`, while people look, and what they waited goes there."""
     settings = bench.fresh()
-    Projection(client, settings).ensure()
     rates = [arguments.rate]
-    try:
-        with scorers(bench, settings) as measured:
-            wait_for_group(settings, measured)
-            if seen is None:
+    with scorers(bench, settings) as measured:
+        wait_for_group(settings, measured)
+        if seen is None:
+            found = latency.at_rates(bench, settings, measured, rates, arguments.seconds)
+        else:
+            with _dashboard(bench, settings) as url, looking(url, _PATHS, seen):
                 found = latency.at_rates(bench, settings, measured, rates, arguments.seconds)
-            else:
-                with _dashboard(bench, settings) as url, looking(url, _PATHS, seen):
-                    found = latency.at_rates(bench, settings, measured, rates, arguments.seconds)
-    finally:
-        Projection(client, settings).drop()
     return found[str(arguments.rate)]
 
 

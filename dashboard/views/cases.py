@@ -6,13 +6,12 @@ import polars as pl
 import streamlit as st
 
 from dashboard import charts, frame, queries, show
-from dashboard.answers import Answer
 from dashboard.desk import ASKED, FALSE_POSITIVE_REASONS, FRAUD, GENUINE, VERDICTS, Label
 from dashboard.evidence import FEATURES, reasons, stands_out
 from dashboard.services import Services, services
 from infra.errors import TransientError
 
-_QUEUE = 200
+_QUEUE, _HISTORY = 200, 60
 
 
 def page() -> None:
@@ -58,7 +57,7 @@ def _open(number: str | None) -> None:
 @st.fragment(run_every="5s")
 def _queue(shared: Services, who: str) -> None:
     settings = shared.settings
-    threshold = settings.scoring.alert_threshold
+    threshold = shared.threshold.alert
     # Room for those that are closed: they are still among the suspected. In steps, so that the question stays the same.
     room = _QUEUE * (1 + len(shared.desk.closed()) // _QUEUE + 1)
     answer, all_of = shared.answers.ask(queries.queue(threshold, room), queries.suspicion(threshold))
@@ -158,27 +157,27 @@ def _case(shared: Services, number: str, who: str) -> None:
     with right:
         _verdict(shared, record, who)
     history = _history(shared, record)
-    _why(record, history.frame, currency)
-    if history.frame is not None and history.frame.height:
+    _why(record, history, currency)
+    if history is not None and history.height:
         left, right = st.columns(2, gap="medium")
         with left:
             st.subheader("This card lately")
             st.plotly_chart(
-                charts.history(history.frame, number, currency), key="history", config=charts.CONFIG,
+                charts.history(history, number, currency), key="history", config=charts.CONFIG,
                 alt="The card's transactions over time",
             )  # fmt: skip
         with right:
             st.subheader("Where")
             st.plotly_chart(
-                charts.places(history.frame, currency, number), key="where", config=charts.CONFIG,
+                charts.places(history, currency, number), key="where", config=charts.CONFIG,
                 alt="The card's transactions on a map, with the distance from home",
             )  # fmt: skip
         st.dataframe(
-            _history_table(history.frame, number, currency), hide_index=True, key="history-rows",
+            _history_table(history, number, currency), hide_index=True, key="history-rows",
             alt="The card's transactions",
         )  # fmt: skip
     else:
-        st.caption("Looking for this card's other transactions …")
+        st.caption("None of this card's transactions is among the newest.")
     _features(record)
 
 
@@ -289,10 +288,13 @@ def _release(number: str, who: str) -> None:
     _open(None)
 
 
-def _history(shared: Services, record: dict[str, Any]) -> Answer:
-    question = queries.card_history(str(record.get("card_token") or ""))
-    (answer,) = shared.answers.ask(question, fresh_seconds=30, wait_seconds=5)
-    return answer
+def _history(shared: Services, record: dict[str, Any]) -> pl.DataFrame | None:
+    """The newest transactions of the card, as far as they are known; None while Hazelcast is away."""
+    numbers = shared.whole.of_card(str(record.get("card_token") or ""), _HISTORY)
+    try:
+        return shared.desk.history(numbers, queries.CASE_COLUMNS)
+    except TransientError:
+        return None
 
 
 def _why(record: dict[str, Any], history: pl.DataFrame | None, currency: str) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import charts, frame, queries, show, tally
 from dashboard.answers import Answer
-from dashboard.queries import AMOUNT_EDGES, CUBE, DIMENSIONS, LISTED, Filters
+from dashboard.queries import AMOUNT_EDGES, DIMENSIONS, Filters
 from dashboard.services import Services, services
 
 _TOP = 15
@@ -46,13 +46,19 @@ def page() -> None:
     _distributions(shared, threshold, filters)
 
 
+def _suspected(shared: Services, filters: Filters, *dimensions: str) -> Answer:
+    (answer,) = shared.answers.ask(queries.suspected(filters, *dimensions, since=shared.whole.since()))
+    return answer
+
+
 def _ask_ahead(shared: Services, threshold: float, filters: Filters) -> None:
     """Set the cluster to work on all that the page will ask, before the first part of it waits."""
+    since = shared.whole.since()
     shared.answers.ask(
-        queries.suspected(filters), queries.suspected(filters, st.session_state.get("by") or "category"),
-        queries.suspected(filters, *_CLOCK), queries.suspected(filters, "day"),
-        queries.suspects(threshold, filters, _MAP_ROWS), queries.suspected(filters, "amount_band"),
-        queries.cube(filters), queries.amounts(filters),
+        queries.suspected(filters, since=since),
+        queries.suspected(filters, st.session_state.get("by") or "category", since=since),
+        queries.suspected(filters, *_CLOCK, since=since), queries.suspected(filters, "day", since=since),
+        queries.suspects(threshold, filters, _MAP_ROWS, since), queries.suspected(filters, "amount_band", since=since),
         wait_seconds=0,
     )  # fmt: skip
 
@@ -73,7 +79,7 @@ def _choices(shared: Services) -> tuple[float, Filters]:
         left, right = st.columns([5, 1], vertical_alignment="bottom")
         with left:
             threshold = st.slider(
-                "Suspected from this score on", 0.05, 1.0, shared.settings.scoring.alert_threshold, 0.05,
+                "Suspected from this score on", queries.LOWEST, 1.0, shared.threshold.start, 0.01,
                 key="threshold", bind="query-params",
             )  # fmt: skip
         with right:
@@ -83,16 +89,10 @@ def _choices(shared: Services) -> tuple[float, Filters]:
 
 def _known(shared: Services) -> dict[str, set]:
     """The values of each dimension that occur, as far as they are counted."""
-    nothing = Filters()
-    cube, customers, *listed = shared.answers.ask(
-        queries.cube(nothing), queries.suspected(nothing, "customer_name"),
-        *(queries.population(dimension, nothing) for dimension in LISTED),
-        fresh_seconds=60, wait_seconds=0,
-    )  # fmt: skip
-    found = dict.fromkeys(CUBE, cube) | {"customer_name": customers} | dict(zip(LISTED, listed, strict=True))
+    answers = {column: shared.whole.count(Filters(), column) for column in DIMENSIONS}
     return {
         column: set() if answer.frame is None else set(answer.frame[column].drop_nulls())
-        for column, answer in found.items()
+        for column, answer in answers.items()
     }
 
 
@@ -108,17 +108,10 @@ def _clear() -> None:
         st.session_state[field.name] = []
 
 
-def _every(shared: Services, filters: Filters) -> tuple[Answer, pl.DataFrame | None]:
-    """All transactions that pass the filters, by the dimensions of the cube, as far as they are counted."""
-    (answer,) = shared.answers.ask(queries.cube(filters))
-    return answer, None if answer.frame is None else tally.within(answer.frame, filters)
-
-
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _headline(shared: Services, threshold: float, filters: Filters) -> None:
-    (answer,) = shared.answers.ask(queries.suspected(filters))
-    every, counts = _every(shared, filters)
-    totals, suspected = tally.total(counts), tally.above(answer.frame, threshold)
+    answer, every = _suspected(shared, filters), shared.whole.count(filters)
+    totals, suspected = tally.total(every.frame), tally.above(answer.frame, threshold)
     currency = shared.settings.dashboard.currency
     boxes = st.columns(4)
     boxes[0].metric("Transactions", show.count(totals[0]), border=True)
@@ -130,12 +123,12 @@ def _headline(shared: Services, threshold: float, filters: Filters) -> None:
 
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: str) -> None:
-    (answer,) = shared.answers.ask(queries.suspected(filters, dimension))
+    answer = _suspected(shared, filters, dimension)
     if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
     suspects = answer.frame.drop_nulls(dimension)
-    ranked = tally.by(suspects, threshold, dimension, of=_population(shared, filters, dimension))
+    ranked = tally.by(suspects, threshold, dimension, of=shared.whole.count(filters, dimension).frame)
     ranked = ranked.filter(pl.col("suspected") > 0).rename({dimension: "name"})
     top = ranked.sort("suspected_amount", "name", descending=[True, False]).head(_TOP)
     if not top.height:
@@ -159,16 +152,6 @@ def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: 
         )  # fmt: skip
 
 
-def _population(shared: Services, filters: Filters, dimension: str) -> pl.DataFrame | None:
-    """All transactions by a dimension; None as long as they are not counted, and for customers, who are too many."""
-    if dimension in CUBE:
-        return _every(shared, filters)[1]
-    if dimension not in LISTED:
-        return None
-    (answer,) = shared.answers.ask(queries.population(dimension, filters), wait_seconds=0)
-    return answer.frame
-
-
 def _look_only_at(dimension: str, name: str) -> None:
     st.session_state[dimension] = [name]
 
@@ -176,11 +159,12 @@ def _look_only_at(dimension: str, name: str) -> None:
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _week(shared: Services, threshold: float, filters: Filters) -> None:
     st.subheader("Hour and weekday")
-    (answer,) = shared.answers.ask(queries.suspected(filters, *_CLOCK))
+    answer = _suspected(shared, filters, *_CLOCK)
     if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    grid = tally.by(answer.frame.drop_nulls(_CLOCK), threshold, *_CLOCK, of=_every(shared, filters)[1]).sort(_CLOCK)
+    every = shared.whole.count(filters, *_CLOCK).frame
+    grid = tally.by(answer.frame.drop_nulls(_CLOCK), threshold, *_CLOCK, of=every).sort(_CLOCK)
     grid = grid.rename(dict(zip(_CLOCK, ("weekday", "hour"), strict=True)))
     st.plotly_chart(
         charts.week(grid), key="week", config=charts.CONFIG, alt="Suspected transactions by hour and weekday"
@@ -190,7 +174,7 @@ def _week(shared: Services, threshold: float, filters: Filters) -> None:
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _days(shared: Services, threshold: float, filters: Filters) -> None:
     st.subheader("Day by day")
-    (answer,) = shared.answers.ask(queries.suspected(filters, "day"))
+    answer = _suspected(shared, filters, "day")
     if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
@@ -205,7 +189,7 @@ def _days(shared: Services, threshold: float, filters: Filters) -> None:
 def _map(shared: Services, threshold: float, filters: Filters) -> None:
     settings = shared.settings.dashboard
     st.subheader("Merchants, homes and the way between")
-    (answer,) = shared.answers.ask(queries.suspects(threshold, filters, _MAP_ROWS))
+    (answer,) = shared.answers.ask(queries.suspects(threshold, filters, _MAP_ROWS, shared.whole.since()))
     if frame.nothing_yet(answer):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
@@ -221,21 +205,18 @@ def _map(shared: Services, threshold: float, filters: Filters) -> None:
 
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _distributions(shared: Services, threshold: float, filters: Filters) -> None:
-    bands, suspects = shared.answers.ask(queries.suspected(filters), queries.suspected(filters, "amount_band"))
-    (every,) = shared.answers.ask(queries.amounts(filters), wait_seconds=0)
+    suspects, every = _suspected(shared, filters, "amount_band"), shared.whole.count(filters, "amount_band")
+    bands = shared.whole.count(filters, "band")
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Scores")
-        number, _ = tally.total(_every(shared, filters)[1])
-        if bands.frame is not None and number:
-            known = bands.frame.group_by("band").agg(pl.col("transactions").sum()).drop_nulls()
-            lowest = pl.DataFrame({"band": [0], "transactions": [max(number - int(known["transactions"].sum()), 0)]})
+        if bands.frame is not None and bands.frame.height:
             st.plotly_chart(
-                charts.scores(pl.concat([lowest, known]), queries.at_or_above(threshold), queries.BANDS), key="scores",
-                config=charts.CONFIG, alt="Number of transactions by score, on a logarithmic scale",
+                charts.scores(bands.frame.drop_nulls("band"), queries.at_or_above(threshold), queries.BANDS),
+                key="scores", config=charts.CONFIG, alt="Number of transactions by score, on a logarithmic scale",
             )  # fmt: skip
         else:
-            frame.nothing_yet(bands, "Nothing is suspected here, at any threshold.")
+            frame.nothing_yet(bands)
     with right:
         st.subheader("Amounts")
         if suspects.frame is not None and every.frame is not None and every.frame.height:

@@ -22,7 +22,7 @@ def page() -> None:
         frame.systems()
     threshold = st.slider(
         "Suspected from this score on",
-        0.05, 1.0, shared.settings.scoring.alert_threshold, 0.05,
+        queries.LOWEST, 1.0, shared.threshold.start, 0.01,
         key="threshold", bind="query-params",
         help="Moves what counts as suspected on this page; the scorer's own alert threshold is a setting.",
     )  # fmt: skip
@@ -34,7 +34,8 @@ def page() -> None:
 @st.fragment(run_every=frame.REFRESH)
 def _totals(shared: Services, threshold: float) -> None:
     currency = shared.settings.dashboard.currency
-    every, bands = shared.answers.ask(queries.everything(Filters()), queries.suspected(Filters()))
+    every = shared.whole.count(Filters())
+    (bands,) = shared.answers.ask(queries.suspected(Filters(), since=shared.whole.since()))
     all_of, suspected = tally.total(every.frame), tally.above(bands.frame, threshold)
     boxes = st.columns(5)
     boxes[0].metric("Transactions", show.count(all_of[0]), border=True)

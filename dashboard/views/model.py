@@ -26,16 +26,15 @@ def page() -> None:
         source = st.segmented_control("Truth from", [_DATA, _VERDICTS], default=_DATA, key="truth",
                                       bind="query-params", required=True)  # fmt: skip
     with right:
-        threshold = st.slider("Alert from this score on", 0.05, 1.0, shared.settings.scoring.alert_threshold, 0.05,
+        threshold = st.slider("Alert from this score on", queries.LOWEST, 1.0, shared.threshold.start, 0.01,
                               key="threshold", bind="query-params")  # fmt: skip
     _judge(shared, source or _DATA, threshold)
 
 
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _judge(shared: Services, source: str, threshold: float) -> None:
-    above, below, beside = shared.answers.ask(
-        queries.truth_above(), queries.truth_below(), queries.beside(), fresh_seconds=15
-    )
+    (above,) = shared.answers.ask(queries.truth_above(shared.whole.since()), fresh_seconds=15)
+    below, beside = shared.whole.unsuspected(), shared.whole.beside()
     known = quality.together(above.frame, below.frame)
     if source == _VERDICTS:
         counts = quality.from_labels(shared.stream.labels().values())

@@ -11,10 +11,11 @@ from dashboard.answers import Question
 from dashboard.desk import ANSWERS, CLAIMS
 from dashboard.services import Services, services
 from infra.errors import TransientError
-from infra.hazelcast import CARD_ACTIVITY, CUSTOMERS, MANIFEST, MERCHANTS, PREDICTIONS, SNAPSHOTS
+from infra.hazelcast import CARD_ACTIVITY, CUSTOMERS, MANIFEST, MERCHANTS, PREDICTIONS, SNAPSHOTS, SUSPECTS
 
 _MAPS = {
     PREDICTIONS: "the newest predictions",
+    SUSPECTS: "those of them that are worth a look",
     CARD_ACTIVITY: "what each card did last",
     CUSTOMERS: "features of customers",
     MERCHANTS: "features of merchants",

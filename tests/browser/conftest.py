@@ -12,10 +12,10 @@ import pytest
 from hazelcast.client import HazelcastClient
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from infra.hazelcast import PREDICTION_VIEW, PREDICTIONS, connect
+from infra.hazelcast import PREDICTIONS, SUSPECTS, connect
 from infra.kafka import ensure_topics
 from infra.local import dashboard_server, ports, stack
-from infra.projection import Projection
+from infra.projection import LOWEST_SUSPICION, Projection
 from infra.settings import DashboardSettings, Settings
 from tests.browser import feed
 from tests.browser.chromium import NoBrowserError, launch
@@ -55,9 +55,13 @@ class Shown:
     def project(self) -> None:
         """Wait until all that was fed is in Hazelcast."""
         Projection(self.client, self.settings).ensure()
-        expected = self.fed.height + len(self.extra)
-        for name in (PREDICTIONS, PREDICTION_VIEW):
-            until(lambda name=name: self.client.get_map(name).size().result() >= expected, what=f"{expected} in {name}")
+        scores = [*self.fed["fraud_probability"], *(row["fraud_probability"] for row in self.extra)]
+        suspects = sum(score >= LOWEST_SUSPICION for score in scores)
+        for name, expected in ((PREDICTIONS, len(scores)), (SUSPECTS, suspects)):
+            until(
+                lambda name=name, expected=expected: self.client.get_map(name).size().result() >= expected,
+                what=f"{expected} in {name}",
+            )
 
     def send(self, *rows: dict) -> None:
         """Send predictions made by hand."""

@@ -29,6 +29,7 @@ pytestmark = [
 slow = pytest.mark.slow
 
 SCRIPT, INJECTION = "<script>window.pwned = 1</script><b>bold</b>", "'); DROP MAPPING x;--"
+START = 0.05  # the threshold of the project's own model, on the slider
 DARK = "rgb(14, 21, 28)"  # theme.dark's background in dashboard/.streamlit/config.toml
 VIEWS = ("", "explore", "cases", "model", "sql", "operations")
 
@@ -63,11 +64,11 @@ def suspected(shown: Shown, threshold: float, **equal: str) -> int:
 def test_live_counts_what_flows_and_goes_on_by_itself(shown, visit):
     page = visit()
     expect(metric(page, "Transactions")).to_have_text(f"{shown.fed.height + len(shown.extra):,}")
-    expect(metric(page, "Suspected fraud")).to_have_text(f"{suspected(shown, 0.5):,}")
+    expect(metric(page, "Suspected fraud")).to_have_text(f"{suspected(shown, START):,}")
     expect(page.get_by_text("Hazelcast up")).to_be_visible()
     shown.send(made("live-1"), made("live-2", fraud_probability=0.01))
     expect(metric(page, "Transactions")).to_have_text(f"{shown.fed.height + len(shown.extra):,}")
-    expect(metric(page, "Suspected fraud")).to_have_text(f"{suspected(shown, 0.5):,}")
+    expect(metric(page, "Suspected fraud")).to_have_text(f"{suspected(shown, START):,}")
 
 
 def test_every_view_shows_real_data(shown, visit):
@@ -87,13 +88,13 @@ def test_every_view_shows_real_data(shown, visit):
 def test_the_threshold_moves_what_is_suspected_and_is_in_the_address(shown, visit):
     page = visit()
     slider = page.get_by_role("slider")
-    expect(slider).to_have_value("0.5")
+    expect(slider).to_have_value(str(START))
     for _ in range(5):
         slider.press("ArrowRight")
-    expect(metric(page, "Suspected fraud")).to_have_text(f"{suspected(shown, 0.75):,}")
-    expect(page).to_have_url(re.compile(r"threshold=0\.75"))
+    expect(metric(page, "Suspected fraud")).to_have_text(f"{suspected(shown, 0.1):,}")
+    expect(page).to_have_url(re.compile(r"threshold=0\.1$"))
     again = visit("/?" + page.url.split("?")[1])
-    expect(metric(again, "Suspected fraud")).to_have_text(f"{suspected(shown, 0.75):,}")
+    expect(metric(again, "Suspected fraud")).to_have_text(f"{suspected(shown, 0.1):,}")
 
 
 @slow
@@ -104,11 +105,11 @@ def test_a_filtered_view_can_be_sent_to_a_colleague(shown, visit):
     category.press("Enter")
     page.keyboard.press("Escape")
     page.get_by_role("radio", name="Merchant").or_(page.get_by_role("button", name="Merchant")).first.click()
-    expect(metric(page, "Suspected")).to_have_text(f"{suspected(shown, 0.5, category='travel'):,}")
+    expect(metric(page, "Suspected")).to_have_text(f"{suspected(shown, START, category='travel'):,}")
     expect(page).to_have_url(re.compile("category=travel"))
     expect(page).to_have_url(re.compile("by=Merchant"))
     colleague = visit("/explore?" + page.url.split("?")[1])
-    expect(metric(colleague, "Suspected")).to_have_text(f"{suspected(shown, 0.5, category='travel'):,}")
+    expect(metric(colleague, "Suspected")).to_have_text(f"{suspected(shown, START, category='travel'):,}")
     expect(colleague.get_by_test_id("stMultiSelect").filter(has_text="Category")).to_contain_text("travel")
     expect(colleague.get_by_text(re.compile("^Suspected amount · number"))).to_be_visible()
 

@@ -3,66 +3,14 @@
 import json
 
 import pytest
-from confluent_kafka import Producer
 from hazelcast.client import HazelcastClient
 from hazelcast.sql import HazelcastSqlError
 
-from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS
-from infra.kafka import client_config
-from infra.projection import PREDICTION_COLUMNS, Projection
+from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS, SUSPECTS
+from infra.projection import LOWEST_SUSPICION, PREDICTION_COLUMNS, Projection
 from infra.settings import Settings
+from tests.integration.predicted import prediction, produce
 from tests.waiting import until
-
-
-def prediction(number: int, **changes: object) -> dict:
-    return {
-        "transaction_number": f"t{number}",
-        "transaction_date": "2025-03-04 05:06:07",
-        "is_fraud": number % 2,
-        "amount": 10.5 * number,
-        "merchant": "'); DROP MAPPING x;--",
-        "category": None,
-        "merchant_lat": 41.0,
-        "merchant_lon": -87.0,
-        "credit_card_number": "************0002",
-        "card_token": f"token-{number % 3}",
-        "card_last4": "0002",
-        "customer_name": "Ada <script>",
-        "customer_city": "Chicago",
-        "customer_age_group": "26-35",
-        "customer_gender": "F",
-        "customer_lat": 41.9,
-        "customer_lon": -87.6,
-        "distance_from_home": 111.7,
-        "transaction_weekday_code": 1,
-        "transaction_hour_code": 5,
-        "transaction_month_code": 6,
-        "fraud_probability": number / 100,
-        "fraud_model_prediction": 0,
-        "source_partition": 0,
-        "source_offset": number,
-        "model_version": "m",
-        "features_version": "f",
-        "challenger_version": "c",
-        "challenger_probability": number / 200,
-        "inference_time_ns": 900,
-        "transaction_processing_total_time": 9_000,
-    } | changes
-
-
-def produce(settings: Settings, predictions: list[dict], commit: bool = True) -> None:
-    producer = Producer(client_config(settings.kafka) | {"transactional.id": f"test-{settings.scoring.group_id}"})
-    producer.init_transactions(10)
-    producer.begin_transaction()
-    for row in predictions:
-        producer.produce(
-            settings.kafka.topics.predictions, key=row["transaction_number"], value=json.dumps(row), partition=0
-        )
-    producer.flush(10)
-    if commit:
-        producer.commit_transaction(10)
-    else:
-        producer.abort_transaction(10)
 
 
 @pytest.fixture
@@ -76,7 +24,7 @@ def rows(client: HazelcastClient, query: str, *parameters: object) -> list[tuple
 
 
 def test_committed_predictions_arrive_and_aborted_ones_do_not(settings, client, projection):
-    assert projection.ensure() == ["predictions_to_map", "predictions_to_card_activity", "predictions_to_view"]
+    assert projection.ensure() == ["predictions_to_map", "predictions_to_card_activity", "predictions_to_suspects"]
     produce(settings, [prediction(99)], commit=False)
     produce(settings, [prediction(i) for i in range(60)])
     until(lambda: projection.size() == 60, what="60 predictions in the map")
@@ -94,16 +42,35 @@ def test_every_column_has_its_value(settings, client, projection):
     assert dict(zip(PREDICTION_COLUMNS, row, strict=True)) == prediction(7)
 
 
-def test_the_view_has_every_column_but_the_card_number(settings, client, projection):
+@pytest.mark.parametrize("mapping", [PREDICTION_VIEW, SUSPECTS])
+def test_what_people_ask_has_every_column_but_the_card_number(settings, client, projection, mapping):
     projection.ensure()
-    produce(settings, [prediction(7, credit_card_number="4000000000000002"), prediction(8, category="travel")])
-    until(lambda: client.get_map(PREDICTION_VIEW).size().result() == 2, what="the predictions in the view")
+    sent = prediction(7, credit_card_number="4000000000000002")
+    produce(settings, [sent])
+    until(lambda: rows(client, f'SELECT __key FROM "{mapping}"'), what=f"the prediction in {mapping}")
     names = [name for name in PREDICTION_COLUMNS if name != "credit_card_number"]
-    (row,) = rows(client, f'SELECT {", ".join(names)} FROM "{PREDICTION_VIEW}" WHERE transaction_number = ?', "t7")
-    assert dict(zip(names, row, strict=True)) == {name: prediction(7)[name] for name in names}
-    assert rows(client, f'SELECT category FROM "{PREDICTION_VIEW}" WHERE card_token = ?', "token-2") == [("travel",)]
+    (row,) = rows(client, f'SELECT {", ".join(names)} FROM "{mapping}" WHERE transaction_number = ?', "t7")
+    assert dict(zip(names, row, strict=True)) == {name: sent[name] for name in names}
     with pytest.raises(HazelcastSqlError, match="credit_card_number"):
-        rows(client, f'SELECT credit_card_number FROM "{PREDICTION_VIEW}"')
+        rows(client, f'SELECT credit_card_number FROM "{mapping}"')
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["as the scorer writes", "with spaces"])
+def test_suspects_are_those_with_a_high_enough_score(settings, client, projection, separators):
+    scores = [0.0, 1e-9, 0.0199999, LOWEST_SUSPICION, 0.020001, 0.1, 0.5, 1.0, 1, None]
+    projection.ensure()
+    misleading = '"fraud_probability":0.01,"card_token":"stolen"'
+    produce(
+        settings,
+        [prediction(i, fraud_probability=score, merchant=misleading) for i, score in enumerate(scores)],
+        separators=separators,
+    )
+    suspects = client.get_map(SUSPECTS)
+    expected = {f"t{i}" for i, score in enumerate(scores) if score is not None and score >= LOWEST_SUSPICION}
+    until(lambda: set(suspects.key_set().result()) >= expected, what="the suspects")
+    until(lambda: projection.size() == len(scores), what="all predictions in the map")
+    assert set(suspects.key_set().result()) == expected
+    assert set(client.get_map(CARD_ACTIVITY).key_set().result()) <= {"token-0", "token-1", "token-2"}
 
 
 def test_a_mapping_of_an_existing_reader_works(settings, client, projection):
@@ -161,7 +128,11 @@ def test_a_rebuilt_projection_equals_the_one_before(settings, client, projection
 
 def test_what_was_dropped_is_gone(settings, client, projection):
     projection.ensure()
-    assert sorted(projection.drop()) == ["predictions_to_card_activity", "predictions_to_map", "predictions_to_view"]
+    assert sorted(projection.drop()) == [
+        "predictions_to_card_activity",
+        "predictions_to_map",
+        "predictions_to_suspects",
+    ]
     assert projection.jobs() == []
     assert rows(client, "SHOW MAPPINGS") == []
     assert projection.drop() == []

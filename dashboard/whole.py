@@ -1,0 +1,265 @@
+"""The whole that suspected fraud is a share of: all newest predictions, counted as they pass by in Kafka.
+
+What is suspected is a few percent of the predictions, and Hazelcast counts it at once. To count the whole there means
+to parse each prediction again for each question, on the cores that score: seconds for a million. So each prediction is
+taken once, and a few columns of it are kept, in some hundred bytes: enough to count by.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+
+import numpy as np
+import orjson
+import polars as pl
+import polars.selectors as cs
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from dashboard.answers import Answer
+from dashboard.queries import AMOUNT_EDGES, BANDS, LOWEST, Filters, Since
+from infra.errors import FraudflowError, TransientError
+from infra.kafka import client_config, explained, partitions
+from infra.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS, _TIMEOUT_SECONDS = 2.0, 5.0
+_BATCH, _WAIT_SECONDS = 10_000, 0.5
+# Counts are shared by all who ask, and counted again no sooner; one that took 0.1 s rests for 5 s.
+_FRESH_SECONDS, _REST_FACTOR = 2.0, 50.0
+# Where counting begins is part of every question to the cluster, which would all be new ones each time it moves.
+_SINCE_SECONDS = 60.0
+# Pieces that the newest are kept in: the oldest piece goes as a whole.
+_PIECES = 16
+_REMEMBERED = 500
+
+_TEXTS = (
+    "category", "merchant", "customer_city", "customer_age_group", "customer_gender", "customer_name",
+    "model_version", "challenger_version",
+)  # fmt: skip
+_READ: dict[str, type[pl.DataType]] = {
+    "transaction_number": pl.String,
+    "transaction_date": pl.String,
+    "card_token": pl.String,
+    **dict.fromkeys(_TEXTS, pl.String),
+    "is_fraud": pl.Int64,
+    "transaction_weekday_code": pl.Int64,
+    "transaction_hour_code": pl.Int64,
+    "source_partition": pl.Int64,
+    "source_offset": pl.Int64,
+    "amount": pl.Float64,
+    "fraud_probability": pl.Float64,
+    "challenger_probability": pl.Float64,
+}
+_COUNTS = {"transactions": pl.len().cast(pl.Int64), "total": pl.col("amount").sum()}
+
+
+@dataclass(frozen=True)
+class _Known:
+    version: int
+    answer: Answer
+    rests_until: float
+
+
+class Whole:
+    """Columns of the newest predictions, and counts of them."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._piece = max(settings.projection.max_entries // _PIECES, 1)
+        self._reset()
+        self._lock = threading.Lock()
+        self._known: dict[tuple, _Known] = {}
+        self._since: tuple[float, Since] = (0.0, ())
+        threading.Thread(target=self._for_ever, name="kafka-whole", daemon=True).start()
+
+    def count(self, filters: Filters, *keys: str) -> Answer:
+        """Of all that pass the filters: `transactions` and `total`, their amount, per value of the keys.
+
+        Keys are columns of a prediction, `day`, `amount_band` and `band`; without any it is one row.
+        """
+
+        def work(frame: pl.DataFrame) -> pl.DataFrame:
+            rows = _passing(frame, filters)
+            return rows.group_by(keys).agg(**_COUNTS) if keys else rows.select(**_COUNTS)
+
+        return self._answer(("count", filters, keys), work)
+
+    def unsuspected(self) -> Answer:
+        """Per model, day and known truth, those below the lowest threshold; they are all in one band."""
+
+        def work(frame: pl.DataFrame) -> pl.DataFrame:
+            rows = frame.filter(pl.col("fraud_probability") < LOWEST)
+            keys = ("model_version", "day", "is_fraud")
+            sums = rows.group_by(keys).agg(**_COUNTS, probability=pl.col("fraud_probability").sum())
+            return sums.with_columns(band=pl.lit(0))
+
+        return self._answer(("unsuspected",), work)
+
+    def beside(self) -> Answer:
+        """Of challengers beside the champion: per challenger, day, known truth and band of its own score."""
+
+        def work(frame: pl.DataFrame) -> pl.DataFrame:
+            score = pl.col("challenger_probability")
+            return (
+                frame.filter(score.is_not_null())
+                .group_by("day", "is_fraud", model_version="challenger_version", band=_band(score))
+                .agg(**_COUNTS, probability=score.sum())
+            )
+
+        return self._answer(("beside",), work)
+
+    def of_card(self, token: str, limit: int) -> list[str]:
+        """The numbers of a card's newest transactions."""
+        rows = self._all().filter(pl.col("card_token") == token)
+        return rows["transaction_number"].tail(limit).to_list()
+
+    def since(self) -> Since:
+        """Where counting begins, of each source partition; nothing where it begins with the first transaction."""
+        with self._lock:
+            at, since = self._since
+            if self._cut and (not since or time.monotonic() - at > _SINCE_SECONDS):
+                frame = self._all().drop_nulls(("source_partition", "source_offset"))
+                first = frame.group_by("source_partition").agg(pl.col("source_offset").min()).sort("source_partition")
+                self._since = (time.monotonic(), tuple(first.iter_rows()))
+            elif not self._cut:
+                self._since = (0.0, ())
+            return self._since[1]
+
+    def _answer(self, key: tuple, work: Callable[[pl.DataFrame], pl.DataFrame]) -> Answer:
+        with self._lock:
+            known, began = self._known.get(key), time.monotonic()
+            if self._ready and (known is None or (known.version != self._version and began > known.rests_until)):
+                answer = Answer(_plain(work(self._all())), datetime.now(UTC), None, pending=False)
+                now = time.monotonic()
+                known = _Known(self._version, answer, now + max(_FRESH_SECONDS, _REST_FACTOR * (now - began)))
+                while len(self._known) >= _REMEMBERED:
+                    self._known.pop(next(iter(self._known)))
+                self._known[key] = known
+            return Answer(None, None, None, pending=True) if known is None else known.answer
+
+    def _all(self) -> pl.DataFrame:
+        pieces = self._pieces
+        return pl.concat(pieces) if pieces else _packed(pl.DataFrame(schema=_READ))
+
+    def _reset(self) -> None:
+        self._pieces: tuple[pl.DataFrame, ...] = ()
+        self._version, self._cut, self._ready = 0, False, False
+
+    def _for_ever(self) -> None:
+        while True:
+            try:
+                self._follow()
+            except FraudflowError as error:
+                logger.warning("the whole is not counted: %s", error)
+            except KafkaException as error:
+                logger.warning("%s", explained(error, "the whole is not counted"))
+            except Exception:  # a thread that ends would leave the counts old without a word
+                logger.exception("the whole is not counted")
+            time.sleep(_RETRY_SECONDS)
+
+    def _follow(self) -> None:
+        """Take the newest predictions and all that come, for ever."""
+        kafka = self._settings.kafka
+        topic = kafka.topics.predictions
+        count = partitions(kafka).get(topic, 0)
+        if not count:
+            raise TransientError("the topics do not exist yet: run the deployment `provision`")
+        consumer = Consumer(
+            client_config(kafka)
+            | {
+                "group.id": "fraudflow-dashboard",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "log_level": 0,
+            }
+        )
+        try:
+            starts, cut, share = [], False, self._settings.projection.max_entries // count
+            for p in range(count):
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=_TIMEOUT_SECONDS)
+                starts.append(TopicPartition(topic, p, max(low, high - share)))
+                cut |= high - share > low
+            consumer.assign(starts)
+            self._reset()
+            self._cut = cut
+            behind = set(range(count))
+            while True:
+                values = []
+                for message in consumer.consume(_BATCH, _WAIT_SECONDS):
+                    error = message.error()
+                    if error is None:
+                        values.append(message.value() or b"")
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        behind.discard(message.partition() or 0)
+                    elif error.code() not in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
+                        raise KafkaException(error)
+                if values:
+                    self._take(_packed(_decoded(values)))
+                self._ready = self._ready or not behind
+        finally:
+            consumer.close()
+
+    def _take(self, rows: pl.DataFrame) -> None:
+        pieces = list(self._pieces)
+        if pieces and pieces[-1].height < self._piece:
+            rows = pl.concat([pieces.pop(), rows], rechunk=True)
+        pieces.append(rows)
+        most, held = self._settings.projection.max_entries, sum(piece.height for piece in pieces)
+        while held - pieces[0].height >= most:
+            held -= pieces.pop(0).height
+            self._cut = True
+        self._pieces, self._version = tuple(pieces), self._version + 1
+
+
+def _decoded(values: Sequence[bytes]) -> pl.DataFrame:
+    try:
+        return pl.read_ndjson(b"\n".join(values), schema=_READ)
+    except pl.exceptions.PolarsError:
+        return pl.DataFrame([row for row in map(_row, values) if row is not None], schema=_READ, orient="row")
+
+
+def _row(value: bytes) -> tuple | None:
+    """One that is not as the scorer writes it takes nothing from the others."""
+    try:
+        record = orjson.loads(value)
+        return tuple(None if (v := record.get(name)) is None else _AS[kind](v) for name, kind in _READ.items())
+    except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError):
+        return None
+
+
+_AS: dict[type[pl.DataType], Callable] = {pl.String: str, pl.Int64: int, pl.Float64: float}
+
+
+def _packed(frame: pl.DataFrame) -> pl.DataFrame:
+    """What is kept: texts that repeat as numbers, and the bands."""
+    edges = np.array(AMOUNT_EDGES)
+    band = np.searchsorted(edges, frame["amount"].fill_null(0).to_numpy(), side="right") - 1
+    return frame.with_columns(
+        pl.col(_TEXTS).cast(pl.Categorical),
+        pl.col("is_fraud", "transaction_weekday_code", "transaction_hour_code").cast(pl.Int8, strict=False),
+        day=pl.col("transaction_date").str.slice(0, 10).cast(pl.Categorical),
+        band=_band(pl.col("fraud_probability")),
+        amount_band=pl.Series(edges[band.clip(0)], dtype=pl.Int64),
+    ).drop("transaction_date")
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """With the types that answers of the cluster have."""
+    return frame.with_columns(cs.categorical().cast(pl.String), cs.integer().cast(pl.Int64))
+
+
+def _band(score: pl.Expr) -> pl.Expr:
+    return (score * BANDS).floor().cast(pl.Int64, strict=False)
+
+
+def _passing(frame: pl.DataFrame, filters: Filters) -> pl.DataFrame:
+    conditions = [
+        pl.col(field.name).is_in(list(values)) for field in fields(Filters) if (values := getattr(filters, field.name))
+    ]
+    return frame.filter(*conditions) if conditions else frame

@@ -1,0 +1,89 @@
+"""What passes by in a real Kafka is counted as a whole, and no further back than the settings say."""
+
+import polars as pl
+import pytest
+from confluent_kafka import Producer
+
+from dashboard import queries
+from dashboard.queries import LOWEST, Filters
+from dashboard.whole import Whole
+from infra.hazelcast import SUSPECTS
+from infra.kafka import client_config
+from infra.projection import Projection
+from infra.settings import Settings
+from tests.integration.predicted import prediction, produce
+from tests.waiting import until
+
+pytestmark = pytest.mark.server
+
+
+def counted(whole: Whole, filters: Filters, *keys: str) -> pl.DataFrame:
+    frame = whole.count(filters, *keys).frame
+    return pl.DataFrame({"transactions": [0]}) if frame is None else frame
+
+
+def number(whole: Whole, filters: Filters | None = None) -> int:
+    return int(counted(whole, filters or Filters())["transactions"].sum())
+
+
+def test_what_passes_by_is_counted_by_what_people_filter(settings):
+    produce(settings, [prediction(i, customer_gender="FM"[i % 2], category="travel") for i in range(40)])
+    produce(settings, [prediction(99)], commit=False)
+    whole = Whole(settings)
+    until(lambda: number(whole) == 40, what="40 predictions")
+    assert whole.since() == ()
+    women = counted(whole, Filters(customer_gender=("F",), category=("travel",)), "amount_band", "day")
+    assert women["transactions"].sum() == 20
+    assert women["total"].sum() == pytest.approx(10.5 * sum(range(0, 40, 2)))
+    assert women.schema == {
+        "amount_band": pl.Int64, "day": pl.String, "transactions": pl.Int64, "total": pl.Float64
+    }  # fmt: skip
+    assert set(women["day"]) == {"2025-03-04"}
+    assert number(whole, Filters(merchant=("nobody",))) == 0
+    below = whole.unsuspected().frame
+    assert below is not None
+    assert below["transactions"].sum() == LOWEST * 100
+    beside = whole.beside().frame
+    assert beside is not None
+    assert set(beside["model_version"]) == {"c"}
+    assert beside["transactions"].sum() == 40
+    assert whole.of_card("token-1", 2) == ["t34", "t37"]
+    produce(settings, [prediction(41)])
+    until(lambda: number(whole) == 41, what="the newest one too")
+
+
+def test_one_that_cannot_be_read_takes_nothing_from_the_others(settings):
+    producer = Producer(client_config(settings.kafka))
+    for value in (b"not JSON", b"[1]", b'{"amount":"much"}', None):
+        producer.produce(settings.kafka.topics.predictions, value, b"odd", 0)
+    producer.flush()
+    produce(settings, [prediction(i) for i in range(10)])
+    whole = Whole(settings)
+    until(lambda: number(whole) == 10, what="the ten that can be read")
+
+
+def test_only_the_newest_are_counted_and_it_is_told_where_they_begin(settings: Settings):
+    settings.projection.max_entries = 1_000
+    whole = Whole(settings)
+    until(lambda: whole.count(Filters()).frame is not None, what="a look at the empty topic")
+    for start in range(0, 3_000, 500):
+        produce(settings, [prediction(i) for i in range(start, start + 500)])
+    until(lambda: whole.of_card("token-2", 1) == ["t2999"], what="the newest")
+    assert 1_000 <= number(whole) < 1_600
+    ((partition, first),) = whole.since()
+    assert (partition, 3_000 - first) == (0, number(whole))
+
+
+def test_suspects_from_before_the_counting_begins_are_left_out(settings, client):
+    Projection(client, settings).ensure()
+    produce(settings, [prediction(i, source_partition=i % 2) for i in range(100)])
+    until(lambda: client.get_map(SUSPECTS).size().result() == 100 - LOWEST * 100, what="the suspects")
+
+    def suspected(since: queries.Since) -> int:
+        question = queries.suspected(Filters(customer_city=("Chicago",)), "day", since=since)
+        result = client.sql.execute(question.statement, *question.parameters).result()
+        return sum(row.get_object("transactions") for row in result)
+
+    assert suspected(()) == 98
+    assert suspected(((0, 50),)) == 49 + 25
+    assert suspected(((0, 50), (1, 91))) == 25 + 5
