@@ -374,7 +374,7 @@ def test_prefects_worker_does_not_hand_its_login_on(kind: str, tmp_path: Path) -
         "prefect_auth_string": "prefect_api_auth_string_secret_arn",
     }
     told = {name: value for name, value in template["job_configuration"].items() if name.endswith("_secret_arn")}
-    assert told == {f"{names[kind]}_secret_arn": "arn-of-the-secret"}
+    assert told == {names[kind]: "arn-of-the-secret"}
 
 
 def test_scorers_and_members_do_not_know_prefect(definitions: dict[str, dict[str, Any]]) -> None:
