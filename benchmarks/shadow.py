@@ -83,7 +83,8 @@ def _twin(package: Package) -> Package:
     model.doc_string = "challenger"
     data = model.SerializeToString()
     manifest = decode_manifest(package.manifest, "the champion")
-    named = msgspec.structs.replace(manifest, sha256=hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data).hexdigest()
+    named = msgspec.structs.replace(manifest, version=digest[:16], sha256=digest)
     return Package(data, encode_manifest(named), package.booster)
 
 

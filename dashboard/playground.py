@@ -25,8 +25,7 @@ from infra.projection import VIEW_COLUMNS
 MAPPINGS: dict[str, tuple[str, ...]] = {
     PREDICTIONS: tuple(VIEW_COLUMNS),
 }
-# What is read is not the map of that name but its view: the card number, which is whole where masking is off, is not
-# hidden there but absent.
+# What is read is another mapping of that map, which does not name the card number: it is whole where masking is off.
 _READ = {PREDICTIONS: PREDICTION_VIEW}
 MAX_CHARACTERS = 5_000
 # Queries of people's own that run at once; scoring needs the cores too.
