@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from dashboard.state import Watched
 from infra.errors import FraudflowError, TransientError
-from infra.kafka import GroupReader, client_config, explained, partitions
-from infra.settings import Settings
+from infra.kafka import GroupReader, explained, partitions, reader_config
+from infra.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Stream:
     def _follow(self) -> None:
         """Read the labels from their beginning and the alerts from a little before their end, for ever."""
         topics = self._settings.kafka.topics
-        consumer = self._consumer()
+        consumer = follower(self._settings.kafka)
         try:
             present = partitions(self._settings.kafka)
             starts = [TopicPartition(topics.labels, p, 0) for p in range(present.get(topics.labels, 0))]
@@ -128,7 +128,7 @@ class Stream:
     def _probe(self) -> None:
         kafka = self._settings.kafka
         group = GroupReader(kafka, self._settings.scoring.group_id, kafka.topics.transactions)
-        consumer = self._consumer()
+        consumer = follower(self._settings.kafka)
         before: tuple[float, int] | None = None
         tail: tuple[float | None, float | None, datetime | None] = (None, None, None)
         try:
@@ -187,18 +187,10 @@ class Stream:
         cuts = statistics.quantiles(times, n=100) if len(times) > 1 else [times[0]] * 99
         return cuts[49], cuts[98], datetime.fromtimestamp(newest / 1000, UTC)
 
-    def _consumer(self) -> Consumer:
-        return Consumer(
-            client_config(self._settings.kafka)
-            | {
-                "group.id": "fraudflow-dashboard",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "log_level": 0,
-            }
-        )
+
+def follower(kafka: KafkaSettings) -> Consumer:
+    """A consumer that follows topics from where it is told to, and says nothing in the log of the pages."""
+    return Consumer(reader_config(kafka, "fraudflow-dashboard") | {"auto.offset.reset": "earliest", "log_level": 0})
 
 
 def _decoded(message: Message) -> dict[str, Any] | None:

@@ -16,12 +16,13 @@ import numpy as np
 import orjson
 import polars as pl
 import polars.selectors as cs
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from dashboard.answers import Answer
 from dashboard.queries import AMOUNT_EDGES, BANDS, LOWEST, Filters, Since
+from dashboard.stream import follower
 from infra.errors import FraudflowError, TransientError
-from infra.kafka import client_config, explained, partitions
+from infra.kafka import explained, partitions
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -168,17 +169,7 @@ class Whole:
         count = partitions(kafka).get(topic, 0)
         if not count:
             raise TransientError("the topics do not exist yet: run the deployment `provision`")
-        consumer = Consumer(
-            client_config(kafka)
-            | {
-                "group.id": "fraudflow-dashboard",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "log_level": 0,
-            }
-        )
+        consumer = follower(kafka)
         try:
             starts, cut, share = [], False, self._settings.projection.max_entries // count
             for p in range(count):

@@ -271,7 +271,7 @@ class GroupReader:
     def __init__(self, kafka: KafkaSettings, group_id: str, topic: str):
         self._topic = topic
         self._partitions = [TopicPartition(topic, p) for p in range(partitions(kafka).get(topic, 0))]
-        self._consumer = Consumer(_reader_config(kafka, group_id))
+        self._consumer = Consumer(reader_config(kafka, group_id))
 
     def lag(self) -> int:
         """Offsets not yet committed by the group.
@@ -305,7 +305,7 @@ class GroupReader:
 def last_records(kafka: KafkaSettings, topic: str) -> list[Message]:
     """The newest committed record of each partition that has one."""
     count = partitions(kafka).get(topic, 0)
-    consumer = Consumer(_reader_config(kafka, "fraudflow-offsets"))
+    consumer = Consumer(reader_config(kafka, "fraudflow-offsets"))
     newest: dict[int | None, Message] = {}
     what = f"cannot read the end of {topic}"
     try:
@@ -328,7 +328,8 @@ def last_records(kafka: KafkaSettings, topic: str) -> list[Message]:
 _LOOK_BACK = 1_000
 
 
-def _reader_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
+def reader_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
+    """Of a consumer that is given its partitions, sees what is committed, is told each end and commits nothing."""
     return client_config(kafka) | {
         "group.id": group_id,
         "enable.auto.commit": False,

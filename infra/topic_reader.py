@@ -9,7 +9,15 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from infra.errors import TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, known_partitions, partitions, patiently
+from infra.kafka import (
+    REQUEST_TIMEOUT_SECONDS,
+    client_config,
+    explained,
+    known_partitions,
+    partitions,
+    patiently,
+    reader_config,
+)
 from infra.settings import KafkaSettings
 
 # Longer than the transaction of any producer here may stay open: until it ends, readers stand in front of it.
@@ -39,15 +47,8 @@ class TopicReader:
         self._numbers = range(count)
         self._admin = AdminClient(client_config(kafka))
         self._consumer = Consumer(
-            client_config(kafka)
-            | {
-                "group.id": f"fraudflow-reader-{uuid.uuid4().hex}",  # never joined, nothing is committed
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "queued.max.messages.kbytes": 65_536,
-            }
+            reader_config(kafka, f"fraudflow-reader-{uuid.uuid4().hex}")
+            | {"auto.offset.reset": "earliest", "queued.max.messages.kbytes": 65_536}
         )
 
     def starts(self) -> dict[int, int]:
