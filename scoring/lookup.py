@@ -36,7 +36,7 @@ class Lookup:
         self.inputs = np.concatenate((self.inputs, matrix))
         self.incomplete = np.append(self.incomplete, np.isnan(matrix[:, self._needed]).any(axis=1))
 
-    def rows(self, keys: Sequence[int | str] | Sequence[str]) -> NDArray[np.intp]:
+    def rows(self, keys: Sequence[int | str]) -> NDArray[np.intp]:
         """The row of each key, -1 where there is none."""
         return np.fromiter(map(self._index.get, keys, repeat(-1)), np.intp, len(keys))
 
@@ -46,7 +46,7 @@ class Lookup:
         return ", ".join(name for name, needed, value in named if needed and np.isnan(value))
 
 
-class Customers:
+class Customers(Lookup):
     """Customers by card. Those that are not here yet are fetched, a part of all customers at a time, and kept."""
 
     def __init__(
@@ -66,48 +66,34 @@ class Customers:
             held: the parts that `frame` has.
             fetch: the customers of further parts; None where `frame` has all.
         """
+        super().__init__(columns)
         self.frame = frame.clear()
         self.latitude, self.longitude, self.cosine = (np.empty(0) for _ in range(3))
         """Of the home, in radians, and the cosine of the latitude."""
         self.part, self.place = np.empty(0, np.int32), np.empty(0, np.int32)
         """In which part each row is, and where in that part: the same in every process, which its row is not."""
         self._order: NDArray[np.intp] | None = None
-        self._lookup = Lookup(columns)
         self.parts, self._held, self._fetch = parts, set(held), fetch
-        self._add(frame)
-
-    @property
-    def inputs(self) -> NDArray[np.float32]:
-        """See `Lookup`."""
-        return self._lookup.inputs
-
-    @property
-    def incomplete(self) -> NDArray[np.bool_]:
-        """See `Lookup`."""
-        return self._lookup.incomplete
+        self._take_in(frame)
 
     @property
     def held(self) -> frozenset[int]:
         """The parts that are here."""
         return frozenset(self._held)
 
-    def missing_codes(self, row: int) -> str:
-        """See `Lookup`."""
-        return self._lookup.missing_codes(row)
-
-    def rows(self, cards: Sequence[int | str]) -> NDArray[np.intp]:
-        """The row of each card, -1 where no customer has it.
+    def rows(self, keys: Sequence[int | str]) -> NDArray[np.intp]:
+        """The row of each card, whose number may be written as text; -1 where no customer has it.
 
         Raises:
             TransientError: customers have to be fetched, and cannot be.
         """
-        found = self._lookup.rows(cards)
+        found = super().rows(keys)
         missing = np.flatnonzero(found < 0).tolist()
         if missing:
-            # A card number may be written as text.
-            keys = [card_key(cards[i]) for i in missing]
-            self._fetch_parts_of(keys)
-            found[missing] = self._lookup.rows(keys)
+            cards = [card_key(keys[i]) for i in missing]
+            if self._fetch is not None:
+                self._have(parts_of(cards, self.parts).tolist())
+            found[missing] = super().rows(cards)
         return found
 
     def rows_at(self, part: NDArray[np.int32], place: NDArray[np.int32]) -> NDArray[np.intp]:
@@ -126,19 +112,15 @@ class Customers:
             raise KeyError("no customer is there")
         return self._order[at]
 
-    def _fetch_parts_of(self, keys: list[int | str]) -> None:
-        if self._fetch is not None:
-            self._have(parts_of(keys, self.parts).tolist())
-
     def _have(self, parts: Sequence[int]) -> None:
         wanted = set(parts) - self._held
         if wanted and self._fetch is not None:
-            self._add(self._fetch(wanted))
+            self._take_in(self._fetch(wanted))
             self._held |= wanted
 
-    def _add(self, frame: pl.DataFrame) -> None:
+    def _take_in(self, frame: pl.DataFrame) -> None:
         keys = [card_key(card) for card in frame["card"].to_list()]
-        self._lookup.add(keys, frame)
+        self.add(keys, frame)
         part = parts_of(keys, self.parts) if self.parts > 1 else np.zeros(len(keys), np.intp)
         self.part = np.append(self.part, part.astype(np.int32))
         self.place = np.append(self.place, _places(part))
