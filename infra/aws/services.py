@@ -81,17 +81,23 @@ _ON_PURPOSE = "Scaling activity initiated"
 
 def deaths(stack: Stack, names: Sequence[str]) -> list[str]:
     """What the tasks said that these services lost, and not because anybody asked for it; ECS knows for an hour."""
-    ecs, told = stack.api("ecs"), []
+    told = []
     for name in names:
         with explaining(f"ask which tasks of {name} died"):
-            arns = ecs.list_tasks(cluster=stack.prefix, serviceName=name, desiredStatus="STOPPED")["taskArns"]
-            tasks = ecs.describe_tasks(cluster=stack.prefix, tasks=arns)["tasks"] if arns else []
+            tasks = _stopped(stack, name)
         told += [
             f"a task of {name} died{_when(task)}: {_last_words(task)}"
             for task in tasks
             if not task.get("stoppedReason", "").startswith(_ON_PURPOSE)
         ]
     return told
+
+
+def _stopped(stack: Stack, name: str, most: int | None = None) -> list[Any]:
+    """The tasks that a service has lost."""
+    ecs = stack.api("ecs")
+    arns = ecs.list_tasks(cluster=stack.prefix, serviceName=name, desiredStatus="STOPPED")["taskArns"][:most]
+    return ecs.describe_tasks(cluster=stack.prefix, tasks=arns)["tasks"] if arns else []
 
 
 def _when(task: Any) -> str:
@@ -107,10 +113,8 @@ def _last_words(task: Any) -> str:
 
 def reasons(stack: Stack, name: str) -> str:
     """What ECS says of a service and of the tasks that it lost, and where the log is."""
-    ecs = stack.api("ecs")
     with explaining(f"ask why tasks of {name} stopped"):
-        arns = ecs.list_tasks(cluster=stack.prefix, serviceName=name, desiredStatus="STOPPED")["taskArns"][:_TOLD]
-        tasks = ecs.describe_tasks(cluster=stack.prefix, tasks=arns)["tasks"] if arns else []
+        tasks = _stopped(stack, name, _TOLD)
         (service,) = describe_services(stack, [name])
     lines = [f"event: {event['message']}" for event in service.get("events", [])[:_TOLD]]
     lines += [f"stopped: {_last_words(task)}" for task in tasks]
