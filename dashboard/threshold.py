@@ -43,8 +43,7 @@ class Threshold:
         return round(self.alert, 2)
 
     def _take(self, manifest: bytes) -> None:
-        named = json.loads(manifest).get("threshold")
-        self._alert = self._settings.scoring.alert_threshold if named is None else float(named)
+        self._alert = self._settings.scoring.threshold(json.loads(manifest).get("threshold"))
 
     def _take_champion(self, models: Models) -> None:
         if models.roles is not None:

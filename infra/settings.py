@@ -148,6 +148,10 @@ class ScoringSettings(BaseModel):
     feature_poll_seconds: float = Field(default=2, gt=0, description="how often the feature manifest is looked at")
     model_poll_seconds: float = Field(default=0.5, gt=0, description="how often the topic of the models is looked at")
 
+    def threshold(self, own: float | None) -> float:
+        """From which score on there is an alert: a setting that somebody made goes before the model's own."""
+        return self.alert_threshold if own is None or "alert_threshold" in self.model_fields_set else own
+
 
 class TrainingSettings(BaseModel):
     """From history to a model, and where models are kept. Periods are of the transactions' own dates."""

@@ -143,7 +143,9 @@ class Challenger:
     def _of_its_cards(self, batch: Batch, features: Features) -> NDArray[np.intp]:
         """A card belongs to the canary or does not, on every scorer and whatever comes in between."""
         known = features.customer.frame
-        self._shares = np.append(self._shares, np.full(known.height - len(self._shares), np.nan))
+        new = known.height - len(self._shares)
+        if new:
+            self._shares = np.append(self._shares, np.full(new, np.nan))
         customers = np.unique(batch.customer)
         for customer in customers[np.isnan(self._shares[customers])].tolist():
             self._shares[customer] = self._share_of(known["card"][customer])
@@ -155,6 +157,5 @@ class Challenger:
 
 
 def threshold(model: Model, settings: ScoringSettings) -> float:
-    """From which probability on a model's answer is an alert: a setting that somebody made goes before the manifest."""
-    own = model.manifest.threshold
-    return settings.alert_threshold if own is None or "alert_threshold" in settings.model_fields_set else own
+    """From which probability on a model's answer is an alert."""
+    return settings.threshold(model.manifest.threshold)
