@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from infra.feature_store import FeatureStore
+from infra.feature_tables import FeatureTables
 from infra.kafka import (
     client_config,
     delete_topics,
@@ -46,6 +48,14 @@ STATIC = ("amt", "distance_from_home")
 USED = tuple(name for name in ONLINE if name in ONLINE_INPUTS)
 WITHIN = 5.0
 """Seconds in which running scorers take a new role."""
+
+
+@pytest.fixture
+def tables(client, population) -> FeatureTables:
+    """The features of the population, loaded."""
+    tables = read_feature_files(population[1])
+    FeatureStore(client).load(tables)
+    return tables
 
 
 def predictions(settings: Settings) -> list[dict]:
@@ -88,12 +98,10 @@ def answers(predictions: list[dict], probability: str = "fraud_probability") -> 
 
 
 def test_online_features_survive_kills_rebalances_poison_and_new_features(
-    settings, client, spawn, population, tmp_path: Path
+    settings, client, spawn, population, tables, tmp_path: Path
 ):
     """They are those of one pass over the log, to the last bit, and so are the probabilities."""
-    made, directory = population
-    tables = read_feature_files(directory)
-    FeatureStore(client).load(tables)
+    made, _ = population
     model = trained()
     changes = {
         "FRAUDFLOW_SCORING__MODEL": str(saved(model, tmp_path)),
@@ -139,12 +147,10 @@ def test_online_features_survive_kills_rebalances_poison_and_new_features(
 
 
 def test_a_snapshot_shortens_the_way_back_and_a_damaged_one_changes_nothing(
-    settings, client, spawn, population, tmp_path: Path
+    settings, spawn, population, tables, tmp_path: Path
 ):
     """After a kill -9 the rest of the log alone is read; where the snapshot is other bytes, or gone, all of it."""
-    made, directory = population
-    tables = read_feature_files(directory)
-    FeatureStore(client).load(tables)
+    made, _ = population
     model = trained()
     changes = {
         "FRAUDFLOW_SCORING__MODEL": str(saved(model, tmp_path)),
@@ -253,10 +259,8 @@ def answered_once(settings: Settings, sent: int) -> list[dict]:
     return found
 
 
-def test_a_champion_is_swapped_and_a_shadow_answers_while_transactions_flow(settings, client, spawn, population):
-    made, directory = population
-    tables = read_feature_files(directory)
-    FeatureStore(client).load(tables)
+def test_a_champion_is_swapped_and_a_shadow_answers_while_transactions_flow(settings, spawn, population, tables):
+    made, _ = population
     store = ModelStore(settings.kafka)
     first, second = trained(STATIC, 1, threshold=0.5), trained(ONLINE, 2, threshold=0.5)
     for model in (first, second):
@@ -284,9 +288,8 @@ def test_a_champion_is_swapped_and_a_shadow_answers_while_transactions_flow(sett
     assert said == {where: again[where] for where in said}
 
 
-def test_a_canary_has_its_cards_and_is_rolled_back(settings, client, spawn, population):
-    made, directory = population
-    FeatureStore(client).load(read_feature_files(directory))
+def test_a_canary_has_its_cards_and_is_rolled_back(settings, spawn, population, tables):
+    made, _ = population
     store = ModelStore(settings.kafka)
     champion, wild = trained(STATIC, 1, threshold=0.5), trained(STATIC, 4, threshold=0.0)
     for model in (champion, wild):
