@@ -11,8 +11,8 @@ from infra.kafka import partitions
 from infra.projection import Projection
 from infra.settings import Settings
 
-# A member keeps the newest 500,000 predictions.
-_PROJECTED, _QUICK_PROJECTED = 400_000, 100_000
+# No more than a member keeps: the map would never hold them all.
+_PROJECTED, _QUICK_PROJECTED = 200_000, 100_000
 
 
 def one_process(bench: Bench) -> tuple[Followed, dict[str, Any], Settings]:
