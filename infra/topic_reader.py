@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
-from infra.errors import TerminalError, TransientError
+from infra.errors import FraudflowError, TerminalError, TransientError
 from infra.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     client_config,
@@ -44,6 +44,7 @@ class TopicReader:
             raise TerminalError(f"Kafka has no topic {topic}: is FRAUDFLOW_KAFKA__TOPICS__* right?")
         self.topic = topic
         self._at: dict[int, int] = {}
+        self._failure: FraudflowError | None = None
         self._numbers = range(count)
         self._admin = AdminClient(client_config(kafka))
         self._consumer = Consumer(
@@ -108,6 +109,14 @@ class TopicReader:
         return self._take(_SHORT_WAIT_SECONDS)
 
     def _take(self, seconds: float) -> list[Message]:
+        messages = [] if self._failure else self._consume(seconds)
+        if self._failure and not messages:
+            failure, self._failure = self._failure, None
+            raise failure
+        return messages
+
+    def _consume(self, seconds: float) -> list[Message]:
+        """What came before an error is returned, as it does not come again to a caller who goes on after the error."""
         messages = []
         for message in self._consumer.consume(_BATCH, seconds):
             error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
@@ -118,7 +127,7 @@ class TopicReader:
                 # Told once for each end. Behind the last record stand the markers of its transaction.
                 self._at[partition] = max(self._at.get(partition, 0), offset)
             else:
-                raise explained(KafkaException(error), f"cannot read {self.topic}")
+                self._failure = explained(KafkaException(error), f"cannot read {self.topic}")
         return messages
 
     def close(self) -> None:
