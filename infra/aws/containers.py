@@ -11,7 +11,14 @@ from infra.aws.ecs import namespace_name
 from infra.aws.serve_dashboard import LOGIN as DASHBOARD_LOGIN
 from infra.aws.stack import Stack
 from infra.local.hazelcast_server import JVM_OPTIONS
-from infra.settings import DashboardSettings, KafkaSettings, ProjectionSettings, ScoringSettings
+from infra.settings import (
+    DashboardSettings,
+    KafkaSettings,
+    MonitorSettings,
+    ProjectionSettings,
+    ScoringSettings,
+    TrainingSettings,
+)
 
 MEMBERS, SCORERS, DASHBOARD, WORKER, FLOWS = "members", "scorers", "dashboard", "worker", "flows"
 ROLES = (MEMBERS, SCORERS, DASHBOARD, WORKER, FLOWS)
@@ -230,6 +237,8 @@ def _settings(stack: Stack) -> dict[str, str]:
         "projection": (settings.projection, ProjectionSettings.model_construct()),
         "scoring": (settings.scoring, ScoringSettings.model_construct()),
         "dashboard": (settings.dashboard, DashboardSettings.model_construct()),
+        "training": (settings.training, TrainingSettings.model_construct()),
+        "monitor": (settings.monitor, MonitorSettings.model_construct()),
     }
     variables = {
         "FRAUDFLOW_HAZELCAST__MEMBERS": f'["{MEMBERS}.{namespace_name(stack)}:{HAZELCAST_PORT}"]',
@@ -245,7 +254,8 @@ def _settings(stack: Stack) -> dict[str, str]:
     return variables
 
 
-# The user name is half of a login; files, interfaces and ports are this machine's.
+# The user name is half of a login, and so may be a part of the registry's address; files, interfaces and ports are this
+# machine's. Nothing is trained on ECS, but whoever watches a model judges it as it was judged before.
 _NOT_IN_A_CONTAINER = {
     "sasl_username",
     "processes",
@@ -254,6 +264,11 @@ _NOT_IN_A_CONTAINER = {
     "address",
     "secrets",
     "metrics_port",
+    "tracking_uri",
+    "artifact_location",
+    "model_name",
+    "search_seconds",
+    "threads",
 }
 
 

@@ -253,6 +253,9 @@ def test_every_right_name_is_read_by_the_settings(tmp_path: Path, monkeypatch: p
     settings = settings_for(tmp_path / "home")
     settings.kafka.topics.predictions = "Predictions-of-ours"
     settings.scoring.alert_threshold = 0.8
+    settings.monitor.psi = 0.3
+    settings.training.label_delay_days = 30
+    settings.training.tracking_uri = "https://user:password@mlflow.example.com"
     stack = Stack.of(settings)
     for name, value in containers.environment(stack, SCORERS).items():
         monkeypatch.setenv(name, value)
@@ -263,6 +266,8 @@ def test_every_right_name_is_read_by_the_settings(tmp_path: Path, monkeypatch: p
     assert read.kafka.bootstrap_servers == settings.kafka.bootstrap_servers
     assert read.kafka.replication_factor == 3
     assert read.scoring.alert_threshold == 0.8
+    assert (read.monitor.psi, read.training.label_delay_days) == (0.3, 30)
+    assert read.training.tracking_uri is None, "a login is in it"
     assert read.hazelcast.members == ["members.dev.fraudflow.internal:5701"]
     for secret in (read.kafka.sasl_password, read.scoring.card_token_key):
         assert secret is not None
