@@ -69,6 +69,7 @@ def test_only_the_newest_are_counted_and_it_is_told_where_they_begin(settings: S
     for start in range(0, 3_000, 500):
         produce(settings, [prediction(i) for i in range(start, start + 500)])
     until(lambda: whole.of_card("token-2", 1) == ["t2999"], what="the newest")
+    until(lambda: number(whole) > 0, what="a count of now: answers rest")
     assert 1_000 <= number(whole) < 1_600
     ((partition, first),) = whole.since()
     assert (partition, 3_000 - first) == (0, number(whole))
