@@ -110,7 +110,7 @@ def _producer(settings: Settings) -> Producer:
         client_config(settings.kafka)
         | {
             "transactional.id": f"{settings.scoring.group_id}-floor",
-            "retry.backoff.ms": 5,
+            "retry.backoff.ms": 1,
             "retry.backoff.max.ms": 50,
             "compression.type": "lz4",
             "linger.ms": 5,

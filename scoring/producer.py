@@ -91,9 +91,9 @@ class TransactionalProducer(_Committer):
                 # Readers wait for the transaction of a dead scorer that long.
                 "transaction.timeout.ms": scoring.transaction_timeout_seconds * 1000,
                 # The broker answers a commit before its markers are written, and refuses the next transaction's first
-                # records until they are (CONCURRENT_TRANSACTIONS). librdkafka asks again after this long: by default
-                # 100 ms, which makes of a commit of 5 ms one of 105.
-                "retry.backoff.ms": 5,
+                # records and offsets until they are (CONCURRENT_TRANSACTIONS). librdkafka asks again after this long,
+                # each time: by default 100 ms, which makes of a commit of 4 ms one of 105.
+                "retry.backoff.ms": 1,
                 "retry.backoff.max.ms": 50,
                 "linger.ms": 5,
             }
