@@ -158,7 +158,10 @@ def _latency_table(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _load(found: dict[str, Any]) -> Iterator[str]:
-    yield f"At 20, 40, 60 and 80 % of {found['maximum']:,.0f} transactions/s, what one process reached just before."
+    yield (
+        f"At 20, 40, 60 and 80 % of {found['maximum']:,.0f} transactions/s, which one process reached while more was "
+        "sent; the sender and the reader are on the same cores."
+    )
     yield ""
     yield from _latency_table(found["rates"])
 

@@ -23,7 +23,7 @@ Measure = Callable[[Bench], dict[str, Any]]
 def _under_load(bench: Bench) -> dict[str, Any]:
     _, figures, settings = throughput.one_process(bench)
     bench.drop(settings)
-    return {"maximum": figures["per_second"], "rates": latency.under_load(bench, figures["per_second"])}
+    return latency.under_load(bench, figures["per_second"])
 
 
 # In the order of running: the servers are warm by the second.
