@@ -200,7 +200,7 @@ class Whole:
         pieces = list(self._pieces)
         if pieces and pieces[-1].height < self._piece:
             rows = pl.concat([pieces.pop(), rows], rechunk=True)
-        pieces.append(rows)
+        pieces.extend(rows.iter_slices(self._piece))
         most, held = self._settings.projection.max_entries, sum(piece.height for piece in pieces)
         while held - pieces[0].height >= most:
             held -= pieces.pop(0).height
