@@ -200,7 +200,7 @@ def environment(stack: Stack, role: str) -> dict[str, str]:
     if role in {WORKER, FLOWS}:
         variables |= {"PREFECT_API_URL": prefect_api_url(stack), "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     if role != WORKER:
-        variables |= _settings(stack)
+        variables |= _settings(stack, role)
     if role == FLOWS:
         # Prefect's default is pickle: whoever can write a result could run code here.
         variables["PREFECT_RESULTS_DEFAULT_SERIALIZER"] = "json"
@@ -229,17 +229,21 @@ def prefect_api_url(stack: Stack) -> str:
     return stack.settings.aws.prefect_api_url or stack.settings.prefect_api_url or ""
 
 
-def _settings(stack: Stack) -> dict[str, str]:
-    """The pipeline's settings that differ from their defaults, without secrets and without this machine's files."""
+def _settings(stack: Stack, role: str) -> dict[str, str]:
+    """The settings that the role reads and that differ from their defaults, without secrets and this machine's files.
+
+    What a role does not read would roll its service when it changes.
+    """
     settings = stack.settings
     sections: dict[str, tuple[BaseModel, BaseModel]] = {
         "kafka": (settings.kafka, KafkaSettings.model_construct()),
         "projection": (settings.projection, ProjectionSettings.model_construct()),
         "scoring": (settings.scoring, ScoringSettings.model_construct()),
         "dashboard": (settings.dashboard, DashboardSettings.model_construct()),
-        "training": (settings.training, TrainingSettings.model_construct()),
-        "monitor": (settings.monitor, MonitorSettings.model_construct()),
     }
+    if role == FLOWS:
+        sections["training"] = settings.training, TrainingSettings.model_construct()
+        sections["monitor"] = settings.monitor, MonitorSettings.model_construct()
     variables = {
         "FRAUDFLOW_HAZELCAST__MEMBERS": f'["{MEMBERS}.{namespace_name(stack)}:{HAZELCAST_PORT}"]',
         "FRAUDFLOW_HAZELCAST__CLUSTER_NAME": settings.hazelcast.cluster_name,

