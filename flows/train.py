@@ -14,6 +14,7 @@ from tasks.train import (
     HistoryOf,
     Run,
     compute_history,
+    find_champion,
     fit_model,
     judge_champion,
     judge_file,
@@ -58,6 +59,8 @@ def train(
         promote: let it score if it is not worse than the champion.
     """
     training = get_settings().training
+    if compare:
+        find_champion()
     of = HistoryOf("file" if transactions else source, transactions, data, count, seed, days)
     run = Run(str(flow_run.id), compute_history(of), as_of, search_seconds)
     fitted = fit_model(run, inputs)

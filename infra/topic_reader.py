@@ -41,7 +41,9 @@ class TopicReader:
         """
         count = known_partitions(kafka, topic)
         if not count:
-            raise TerminalError(f"Kafka has no topic {topic}: is FRAUDFLOW_KAFKA__TOPICS__* right?")
+            raise TerminalError(
+                f"Kafka has no topic {topic}: run the deployment `provision`, or mend FRAUDFLOW_KAFKA__TOPICS__*"
+            )
         self.topic = topic
         self._at: dict[int, int] = {}
         self._failure: FraudflowError | None = None

@@ -16,12 +16,12 @@ from prefect.cache_policies import NO_CACHE
 from infra.errors import TerminalError
 from infra.feature_tables import FeatureTables
 from infra.model_store import ModelStore
-from infra.settings import get_settings
+from infra.settings import Settings, get_settings
 from infra.transaction_sources import open_source
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.history import ONLINE_VERSION
-from scoring.model import load_model, unpack_model
+from scoring.model import Model, load_model, unpack_model
 from simulator.source import simulated
 from tasks.features import demo_data, loaded_tables
 from tasks.retry import transient_only
@@ -198,13 +198,22 @@ def judge_floor(run: Run, inputs: str) -> "Metrics":
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def find_champion() -> str:
+    """Which model scores now.
+
+    Raises:
+        TerminalError: it cannot be had; better told before the training than after it.
+    """
+    return _champion(get_settings()).manifest.version
+
+
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def judge_champion(run: Run) -> tuple[str, "Metrics"]:
     """How good the model that scores now is on the holdout, and which one that is."""
     from training.comparison import judge_served
 
     settings = get_settings()
-    store = ModelStore(settings.kafka) if settings.kafka.bootstrap_servers else None
-    model = unpack_model(champion_of(store, settings))
+    model = _champion(settings)
     data, split = run.work().open()
     return model.manifest.version, judge_served(data, split.holdout, model, settings)
 
@@ -270,3 +279,8 @@ def register_model(made: dict[str, Any], of: HistoryOf, fitted: dict[str, Any], 
     get_run_logger().info("version %s of %s in %s", number, settings.training.model_name, Registry(settings).uri)
     shutil.rmtree(directory.parent)
     return number
+
+
+def _champion(settings: Settings) -> Model:
+    store = ModelStore(settings.kafka) if settings.kafka.bootstrap_servers else None
+    return unpack_model(champion_of(store, settings))
