@@ -199,6 +199,9 @@ class MonitorSettings(BaseModel):
     dead_letter_share: float = Field(default=0.01, ge=0, le=1, description="of the window's transactions")
     feature_age_hours: float = Field(default=36, gt=0, description="since the last load; load-features runs nightly")
     retrain: bool = Field(default=False, description="start `train` on drift or a drop in quality")
+    retrain_deployment: str = Field(
+        default="train/local", description="what is started then; it must be where training is installed"
+    )
     retrain_cooldown_hours: float = Field(default=24, ge=0, description="between two such starts")
 
 

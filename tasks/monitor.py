@@ -20,9 +20,11 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.events import emit_event
+from prefect.exceptions import ObjectNotFound
 from prefect.variables import Variable
 
 from infra.dead_letters import open_letters
+from infra.errors import TerminalError
 from infra.kafka import GroupReader
 from infra.model_store import ModelStore
 from infra.settings import get_settings
@@ -118,7 +120,11 @@ def tell(measured: dict[str, Any]) -> dict[str, list[str]]:
 
 @task(cache_policy=NO_CACHE)
 def train_again(findings: list[dict[str, Any]], wanted: bool) -> str | None:
-    """Start a training, where that is wanted, called for, and not done a short time ago. The id of its run."""
+    """Start a training, where that is wanted, called for, and not done a short time ago. The id of its run.
+
+    Raises:
+        TerminalError: Prefect does not know the deployment that is to be started.
+    """
     settings, state = get_settings().monitor, _state()
     if not wanted or not any(finding["kind"] in {DRIFT, QUALITY} for finding in findings):
         return None
@@ -126,8 +132,14 @@ def train_again(findings: list[dict[str, Any]], wanted: bool) -> str | None:
     if last and now - datetime.fromisoformat(last) < timedelta(hours=settings.retrain_cooldown_hours):
         get_run_logger().info("a training was started at %s: not again so soon", last)
         return None
+    try:
+        run = run_deployment(settings.retrain_deployment, timeout=0, as_subflow=False)
+    except ObjectNotFound as error:
+        raise TerminalError(
+            f"there is something to learn, but this Prefect has no deployment {settings.retrain_deployment}: register "
+            "it where training is installed (`fraudflow up`), or name yours in FRAUDFLOW_MONITOR__RETRAIN_DEPLOYMENT"
+        ) from error
     Variable.set(STATE, state | {"trained_at": now.isoformat()}, overwrite=True)
-    run = run_deployment("train/local", timeout=0, as_subflow=False)
     get_run_logger().info("training started: %s", run.name)  # type: ignore[union-attr] - synchronous here
     return str(run.id)  # type: ignore[union-attr]
 

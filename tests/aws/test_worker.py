@@ -53,7 +53,18 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project as the image has it, in another place than /app."""
     folder = tmp_path / "app"
     folder.mkdir()
-    for room in ("cli", "dashboard", "flows", "infra", "scoring", "simulator", "tasks", "training", "verify"):
+    for room in (
+        "cli",
+        "dashboard",
+        "flows",
+        "infra",
+        "monitoring",
+        "scoring",
+        "simulator",
+        "tasks",
+        "training",
+        "verify",
+    ):
         (folder / room).symlink_to(PROJECT / room)
     deployments = (PROJECT / aws_prefect.DEPLOYMENTS).read_text()
     assert "directory: /app " in deployments
@@ -84,9 +95,9 @@ def _worker(stack: Stack, home: Path) -> Iterator[None]:
         process.wait(container["stopTimeout"])
 
 
-def _start(**parameters: Any) -> UUID:
+def _start(name: str = "load-features/ecs", **parameters: Any) -> UUID:
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("load-features/ecs")
+        deployment = client.read_deployment_by_name(name)
         return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
 
 
@@ -139,25 +150,13 @@ def test_flow_runs_are_tasks_in_the_vpc(
         )
         assert not {"PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"} & set(given)
 
-        # ECS would start this now.
-        container = _container(stack, FLOWS)
-        here = given | {
-            "HOME": str(tmp_path),
-            "PREFECT_HOME": str(tmp_path / "flow"),
-            "FRAUDFLOW_LOCAL__HOME": str(tmp_path / "fraudflow"),
-            "FRAUDFLOW_HAZELCAST__MEMBERS": json.dumps(servers.hazelcast.members),
-        }
-        environ = _variables(container, here)
-        done = subprocess.run(
-            override["command"], env=environ, cwd=image, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        state = _run(run).state
-        assert state
-        assert state.is_completed(), done.stdout + done.stderr
+        _as_ecs_would(stack, run, task, image, tmp_path, servers)
         manifest = FeatureStore(client).read_manifest()
         assert manifest
         assert manifest.source == f"s3://{bucket}/data"
+
+        watching = _start("monitor/ecs")
+        _as_ecs_would(stack, watching, _task_of(stack, watching), image, tmp_path, servers)
 
         dead = _start(data=f"s3://{bucket}/data")
         _dies(stack, _task_of(stack, dead))
@@ -171,6 +170,28 @@ def test_flow_runs_are_tasks_in_the_vpc(
         assert state
         assert state.is_cancelled()
         assert not kind("task").exists(stack, running["taskArn"]), "cancelled or not, a task costs until it is stopped"
+
+
+def _as_ecs_would(stack: Stack, run: UUID, task: Mapping[str, Any], image: Path, home: Path, servers: Settings) -> None:
+    """Start what the task says, with this machine's Kafka and Hazelcast, and see the run complete."""
+    (override,) = task["overrides"]["containerOverrides"]
+    given = {entry["name"]: entry["value"] for entry in override["environment"]}
+    here = given | {
+        "HOME": str(home),
+        "PREFECT_HOME": str(home / "flow"),
+        "FRAUDFLOW_LOCAL__HOME": str(home / "fraudflow"),
+        "FRAUDFLOW_HAZELCAST__MEMBERS": json.dumps(servers.hazelcast.members),
+    }
+    there = _variables(_container(stack, FLOWS), here)
+    environ = {name: value for name, value in there.items() if not name.startswith("FRAUDFLOW_KAFKA__")}
+    environ["FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS"] = str(servers.kafka.bootstrap_servers)
+    done = subprocess.run(
+        override["command"], env=environ, cwd=image, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    state = _run(run).state
+    assert state
+    assert state.is_completed(), done.stdout + done.stderr
 
 
 def _let_interfaces_go(stack: Stack) -> None:

@@ -133,6 +133,8 @@ def test_a_model_is_trained_promoted_refused_and_watched(
     alert = Artifact.get("monitor-alert")
     assert alert is not None
     assert "amt has drifted" in str(alert.data)
+    with pytest.raises(TerminalError, match="no deployment train/local"):
+        monitor(retrain=True)
     train_flow = api.post("/flows/", {"name": "train"})["id"]
     api.post("/deployments/", {"name": "local", "flow_id": train_flow})
     again = monitor(retrain=True)
