@@ -33,6 +33,8 @@ _REMEMBERED = 400
 # Nobody has looked for so long: the one who does would rather wait a moment than see it.
 _OLD_SECONDS = 60.0
 _AGAIN_AFTER_ERROR_SECONDS = 2.0
+# A part of a page that is drawn without its answer is empty until it is drawn again: for up to 10 s.
+_PATIENCE_SECONDS = 2.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Question:
 
     statement: str
     parameters: tuple[Any, ...] = ()
+    moving: tuple[Any, ...] = field(default=(), compare=False)
+    """Parameters after the others that move on by themselves: with other ones it is the same question, asked later."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ class Answers:
         self._entries: OrderedDict[Question, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def ask(self, *questions: Question, fresh_seconds: float = 5.0, wait_seconds: float = 0.8) -> list[Answer]:
+    def ask(
+        self, *questions: Question, fresh_seconds: float = 5.0, wait_seconds: float = _PATIENCE_SECONDS
+    ) -> list[Answer]:
         """The newest answers; those that are older than `fresh_seconds` are renewed in the background.
 
         Args:
@@ -112,7 +118,7 @@ class Answers:
     def _fetch(self, question: Question, entry: _Entry) -> None:
         began = time.monotonic()
         try:
-            frame = self._cluster.query(question.statement, *question.parameters)
+            frame = self._cluster.query(question.statement, *question.parameters, *question.moving)
         except FraudflowError as error:
             entry.error, entry.rest = str(error), _AGAIN_AFTER_ERROR_SECONDS
         except Exception:  # anything else must reach the log and the page, not vanish in a pool

@@ -1,5 +1,6 @@
 """What stands around every page: how the systems are, and how old the numbers."""
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -13,6 +14,8 @@ from dashboard.state import State
 
 # Twenty open pages are drawn anew by one process, on cores that score: what changes by the second is drawn often.
 REFRESH, SLOW_REFRESH = "3s", "10s"
+# The newest million are read in some seconds; a page is not kept back for longer.
+_PATIENCE_SECONDS, _LOOK_SECONDS = 15.0, 0.2
 SCORE_COLUMN = st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.2f", width="small")
 
 
@@ -39,6 +42,18 @@ def _away(state: State, zone: str) -> str:
         f"**{state.name} is away** {since}: {show.markdown(state.detail)}. "
         "What you see is the newest that was known; it goes on by itself when it is back."
     )
+
+
+def wait_for_counts() -> None:
+    """Where the dashboard has just started: show how much of the newest predictions is read, until all are."""
+    whole = services().whole
+    if whole.reading is None:
+        return
+    place, deadline = st.empty(), time.monotonic() + _PATIENCE_SECONDS
+    while (share := whole.reading) is not None and time.monotonic() < deadline:
+        place.progress(share, f"Reading the newest predictions: {share:.0%}")
+        time.sleep(_LOOK_SECONDS)
+    place.empty()
 
 
 def freshness(answers: Iterable[Answer], zone: str) -> None:

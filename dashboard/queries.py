@@ -34,6 +34,15 @@ DIMENSIONS = {
 }
 """Columns that fraud is broken down by, and what people call them; hour and weekday have a picture of their own."""
 
+FIRST_DIMENSION = "category"
+"""What it is broken down by until somebody chooses."""
+
+CLOCK = ("transaction_weekday_code", "transaction_hour_code")
+"""What the week is drawn by."""
+
+MAP_ROWS = 300
+"""The newest suspected transactions, those that a map shows."""
+
 CASE_COLUMNS = (
     "transaction_number", "transaction_date", "amount", "merchant", "category", "customer_name", "customer_city",
     "card_last4", "card_token", "merchant_lat", "merchant_lon", "customer_lat", "customer_lon",
@@ -45,7 +54,6 @@ _AMOUNT_BAND = (
     "CASE " + " ".join(f"WHEN amount >= {edge} THEN {edge}" for edge in reversed(AMOUNT_EDGES)) + " ELSE 0 END"
 )
 _DAY = "SUBSTRING(transaction_date, 1, 10)"
-_CLOCK = ("transaction_weekday_code", "transaction_hour_code")
 _COUNTS = "COUNT(*) AS transactions, SUM(amount) AS total"
 
 
@@ -62,39 +70,46 @@ class Filters:
     transaction_weekday_code: tuple[int, ...] = ()
     transaction_hour_code: tuple[int, ...] = ()
 
-    def where(self, threshold: float, since: Since) -> tuple[str, tuple[Any, ...]]:
-        """A WHERE clause for what is suspected from a score on, and its parameters."""
-        parts, parameters = ["fraud_probability >= ?"], [threshold]
-        for partition, offset in since:
-            parts.append("(source_partition <> ? OR source_offset >= ?)")
-            parameters += [partition, offset]
+    def where(self, threshold: float, since: Since) -> tuple[str, tuple[Any, ...], tuple[Any, ...]]:
+        """A WHERE clause for what is suspected from a score on, its parameters, and those that `since` adds."""
+        parts, parameters, moving = ["fraud_probability >= ?"], [threshold], []
         for column in fields(self):
             values = getattr(self, column.name)
             if values:
                 parts.append(f"{column.name} IN ({', '.join('?' * len(values))})")
                 parameters += values
-        return f"WHERE {' AND '.join(parts)}", tuple(parameters)
+        for partition, offset in since:
+            parts.append("(source_partition <> ? OR source_offset >= ?)")
+            moving += [partition, offset]
+        return f"WHERE {' AND '.join(parts)}", tuple(parameters), tuple(moving)
 
 
 def suspected(filters: Filters, *dimensions: str, since: Since = ()) -> Question:
     """Per value of the dimensions and score band, from the lowest threshold on; `day` and `amount_band` are two too."""
-    known = {name: name for name in (*DIMENSIONS, *_CLOCK)} | {"day": _DAY, "amount_band": _AMOUNT_BAND}
+    known = {name: name for name in (*DIMENSIONS, *CLOCK)} | {"day": _DAY, "amount_band": _AMOUNT_BAND}
     keys = [known[name] for name in dimensions]
     named = [f'{known[name]} AS "{name}", ' for name in dimensions]
-    where, parameters = filters.where(LOWEST, since)
+    where, *parameters = filters.where(LOWEST, since)
     return Question(
         f'SELECT {"".join(named)}{_BAND} AS band, {_COUNTS} FROM "{SUSPECTS}" {where} '
         f"GROUP BY {', '.join([*keys, _BAND])}",
-        parameters,
+        *parameters,
     )
 
 
-def suspects(threshold: float, filters: Filters, limit: int = 300, since: Since = ()) -> Question:
+def explored(threshold: float, filters: Filters, dimension: str, since: Since) -> list[Question]:
+    """All that a page with these choices asks."""
+    counted = ((), (dimension,), CLOCK, ("day",), ("amount_band",))
+    counts = [suspected(filters, *keys, since=since) for keys in counted]
+    return [*counts, suspects(threshold, filters, MAP_ROWS, since)]
+
+
+def suspects(threshold: float, filters: Filters, limit: int = MAP_ROWS, since: Since = ()) -> Question:
     """The newest transactions at or above the threshold."""
-    where, parameters = filters.where(threshold, since)
+    where, *parameters = filters.where(threshold, since)
     return Question(
         f'SELECT {", ".join(CASE_COLUMNS)} FROM "{SUSPECTS}" {where} ORDER BY transaction_date DESC LIMIT {int(limit)}',
-        parameters,
+        *parameters,
     )
 
 
@@ -119,12 +134,12 @@ def suspicion(threshold: float) -> Question:
 def truth_above(since: Since = ()) -> Question:
     """Per model, day, known truth and score band, from the lowest threshold on."""
     columns = f"model_version, {_DAY}, is_fraud, {_BAND}"
-    where, parameters = Filters().where(LOWEST, since)
+    where, *parameters = Filters().where(LOWEST, since)
     return Question(
         f'SELECT model_version, {_DAY} AS "day", is_fraud, {_BAND} AS band, {_COUNTS}, '
         f'SUM(fraud_probability) AS probability FROM "{SUSPECTS}" {where} '
         f"GROUP BY {columns}",
-        parameters,
+        *parameters,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import metrics
+from dashboard import metrics, warming
 from dashboard.services import services
 
 _NICENESS = 5
@@ -18,7 +18,9 @@ _NICENESS = 5
 async def _lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
     # Where they share cores, those who score come first.
     os.nice(_NICENESS)
-    metrics.serve(services())
+    shared = services()
+    metrics.serve(shared)
+    warming.start(shared)
     yield {}
 
 

@@ -190,7 +190,13 @@ class Stream:
 
 def follower(kafka: KafkaSettings) -> Consumer:
     """A consumer that follows topics from where it is told to, and says nothing in the log of the pages."""
-    return Consumer(reader_config(kafka, "fraudflow-dashboard") | {"auto.offset.reset": "earliest", "log_level": 0})
+    config = {
+        "auto.offset.reset": "earliest",
+        "log_level": 0,
+        # By default fetching rests for a second when the queue is full: what is behind is read in bursts then.
+        "fetch.queue.backoff.ms": 10,
+    }
+    return Consumer(reader_config(kafka, "fraudflow-dashboard") | config)
 
 
 def _decoded(message: Message) -> dict[str, Any] | None:

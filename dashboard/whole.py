@@ -31,8 +31,6 @@ _RETRY_SECONDS, _TIMEOUT_SECONDS = 2.0, 5.0
 _BATCH, _WAIT_SECONDS = 10_000, 0.5
 # Counts are shared by all who ask, and counted again no sooner; one that took 0.1 s rests for 5 s.
 _FRESH_SECONDS, _REST_FACTOR = 2.0, 50.0
-# Where counting begins is part of every question to the cluster, which would all be new ones each time it moves.
-_SINCE_SECONDS = 60.0
 # Pieces that the newest are kept in: the oldest piece goes as a whole.
 _PIECES = 16
 _REMEMBERED = 500
@@ -74,7 +72,8 @@ class Whole:
         self._reset()
         self._lock = threading.Lock()
         self._known: dict[tuple, _Known] = {}
-        self._since: tuple[float, Since] = (0.0, ())
+        self.reading: float | None = 0.0
+        """The share of the newest that is read, while they are read for the first time."""
         threading.Thread(target=self._for_ever, name="kafka-whole", daemon=True).start()
 
     def count(self, filters: Filters, *keys: str) -> Answer:
@@ -120,15 +119,7 @@ class Whole:
 
     def since(self) -> Since:
         """Where counting begins, of each source partition; nothing where it begins with the first transaction."""
-        with self._lock:
-            at, since = self._since
-            if self._cut and (not since or time.monotonic() - at > _SINCE_SECONDS):
-                frame = self._all().drop_nulls(("source_partition", "source_offset"))
-                first = frame.group_by("source_partition").agg(pl.col("source_offset").min()).sort("source_partition")
-                self._since = (time.monotonic(), tuple(first.iter_rows()))
-            elif not self._cut:
-                self._since = (0.0, ())
-            return self._since[1]
+        return self._since
 
     def _answer(self, key: tuple, work: Callable[[pl.DataFrame], pl.DataFrame]) -> Answer:
         with self._lock:
@@ -148,7 +139,8 @@ class Whole:
 
     def _reset(self) -> None:
         self._pieces: tuple[pl.DataFrame, ...] = ()
-        self._version, self._cut, self._ready = 0, False, False
+        self._version, self._ready = 0, False
+        self._since: Since = ()
 
     def _for_ever(self) -> None:
         while True:
@@ -171,15 +163,15 @@ class Whole:
             raise TransientError("the topics do not exist yet: run the deployment `provision`")
         consumer = follower(kafka)
         try:
-            starts, cut, share = [], False, self._settings.projection.max_entries // count
+            starts, newest, cut, share = [], 0, False, self._settings.projection.max_entries // count
             for p in range(count):
                 low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=_TIMEOUT_SECONDS)
                 starts.append(TopicPartition(topic, p, max(low, high - share)))
+                newest += high - starts[-1].offset
                 cut |= high - share > low
             consumer.assign(starts)
             self._reset()
-            self._cut = cut
-            behind = set(range(count))
+            behind, read = set(range(count)), 0
             while True:
                 values = []
                 for message in consumer.consume(_BATCH, _WAIT_SECONDS):
@@ -190,22 +182,33 @@ class Whole:
                         behind.discard(message.partition() or 0)
                     elif error.code() not in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
                         raise KafkaException(error)
-                if values:
-                    self._take(_packed(_decoded(values)))
-                self._ready = self._ready or not behind
+                moved = bool(values) and self._take(_packed(_decoded(values)))
+                read += len(values)
+                if not self._ready and not behind:
+                    self._ready, moved = True, cut
+                if moved:
+                    self._since = self._beginning()
+                self.reading = None if self._ready else min(read / max(newest, 1), 1.0)
         finally:
+            self.reading = None
             consumer.close()
 
-    def _take(self, rows: pl.DataFrame) -> None:
+    def _take(self, rows: pl.DataFrame) -> bool:
+        """Add to the newest; whether the oldest had to go for it."""
         pieces = list(self._pieces)
         if pieces and pieces[-1].height < self._piece:
             rows = pl.concat([pieces.pop(), rows], rechunk=True)
         pieces.extend(rows.iter_slices(self._piece))
-        most, held = self._settings.projection.max_entries, sum(piece.height for piece in pieces)
+        most, held, many = self._settings.projection.max_entries, sum(piece.height for piece in pieces), len(pieces)
         while held - pieces[0].height >= most:
             held -= pieces.pop(0).height
-            self._cut = True
         self._pieces, self._version = tuple(pieces), self._version + 1
+        return len(pieces) < many
+
+    def _beginning(self) -> Since:
+        frame = self._all().drop_nulls(("source_partition", "source_offset"))
+        first = frame.group_by("source_partition").agg(pl.col("source_offset").min()).sort("source_partition")
+        return tuple(first.iter_rows())
 
 
 def _decoded(values: Sequence[bytes]) -> pl.DataFrame:

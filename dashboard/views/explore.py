@@ -7,12 +7,10 @@ import streamlit as st
 
 from dashboard import charts, frame, queries, show, tally
 from dashboard.answers import Answer
-from dashboard.queries import AMOUNT_EDGES, DIMENSIONS, Filters
+from dashboard.queries import AMOUNT_EDGES, CLOCK, DIMENSIONS, Filters
 from dashboard.services import Services, services
 
 _TOP = 15
-_MAP_ROWS = 300
-_CLOCK = ("transaction_weekday_code", "transaction_hour_code")
 _LABELS = DIMENSIONS | {"transaction_weekday_code": "Weekday", "transaction_hour_code": "Hour"}
 _FIXED: dict[str, list] = {
     "transaction_weekday_code": list(range(7)),
@@ -28,15 +26,16 @@ def page() -> None:
         st.title("Explore")
     with right:
         frame.systems()
+    frame.wait_for_counts()
     threshold, filters = _choices(shared)
     _ask_ahead(shared, threshold, filters)
     _headline(shared, threshold, filters)
     st.subheader("Suspected fraud by")
     dimension = st.segmented_control(
-        "By", list(DIMENSIONS), default="category", format_func=DIMENSIONS.__getitem__, key="by",
+        "By", list(DIMENSIONS), default=queries.FIRST_DIMENSION, format_func=DIMENSIONS.__getitem__, key="by",
         bind="query-params", label_visibility="collapsed", required=True,
     )  # fmt: skip
-    _breakdown(shared, threshold, filters, dimension or "category")
+    _breakdown(shared, threshold, filters, dimension or queries.FIRST_DIMENSION)
     left, right = st.columns(2, gap="medium")
     with left:
         _week(shared, threshold, filters)
@@ -53,14 +52,8 @@ def _suspected(shared: Services, filters: Filters, *dimensions: str) -> Answer:
 
 def _ask_ahead(shared: Services, threshold: float, filters: Filters) -> None:
     """Set the cluster to work on all that the page will ask, before the first part of it waits."""
-    since = shared.whole.since()
-    shared.answers.ask(
-        queries.suspected(filters, since=since),
-        queries.suspected(filters, st.session_state.get("by") or "category", since=since),
-        queries.suspected(filters, *_CLOCK, since=since), queries.suspected(filters, "day", since=since),
-        queries.suspects(threshold, filters, _MAP_ROWS, since), queries.suspected(filters, "amount_band", since=since),
-        wait_seconds=0,
-    )  # fmt: skip
+    dimension = st.session_state.get("by") or queries.FIRST_DIMENSION
+    shared.answers.ask(*queries.explored(threshold, filters, dimension, shared.whole.since()), wait_seconds=0)
 
 
 def _choices(shared: Services) -> tuple[float, Filters]:
@@ -159,13 +152,13 @@ def _look_only_at(dimension: str, name: str) -> None:
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _week(shared: Services, threshold: float, filters: Filters) -> None:
     st.subheader("Hour and weekday")
-    answer = _suspected(shared, filters, *_CLOCK)
+    answer = _suspected(shared, filters, *CLOCK)
     if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    every = shared.whole.count(filters, *_CLOCK).frame
-    grid = tally.by(answer.frame.drop_nulls(_CLOCK), threshold, *_CLOCK, of=every).sort(_CLOCK)
-    grid = grid.rename(dict(zip(_CLOCK, ("weekday", "hour"), strict=True)))
+    every = shared.whole.count(filters, *CLOCK).frame
+    grid = tally.by(answer.frame.drop_nulls(CLOCK), threshold, *CLOCK, of=every).sort(CLOCK)
+    grid = grid.rename(dict(zip(CLOCK, ("weekday", "hour"), strict=True)))
     st.plotly_chart(
         charts.week(grid), key="week", config=charts.CONFIG, alt="Suspected transactions by hour and weekday"
     )
@@ -189,7 +182,7 @@ def _days(shared: Services, threshold: float, filters: Filters) -> None:
 def _map(shared: Services, threshold: float, filters: Filters) -> None:
     settings = shared.settings.dashboard
     st.subheader("Merchants, homes and the way between")
-    (answer,) = shared.answers.ask(queries.suspects(threshold, filters, _MAP_ROWS, shared.whole.since()))
+    (answer,) = shared.answers.ask(queries.suspects(threshold, filters, since=shared.whole.since()))
     if frame.nothing_yet(answer):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked

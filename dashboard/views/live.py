@@ -20,6 +20,7 @@ def page() -> None:
         st.title("Live")
     with right:
         frame.systems()
+    frame.wait_for_counts()
     threshold = st.slider(
         "Suspected from this score on",
         queries.LOWEST, 1.0, shared.threshold.start, 0.01,

@@ -21,6 +21,7 @@ def page() -> None:
         st.title("Model")
     with right:
         frame.systems()
+    frame.wait_for_counts()
     left, right = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
     with left:
         source = st.segmented_control("Truth from", [_DATA, _VERDICTS], default=_DATA, key="truth",

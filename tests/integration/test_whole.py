@@ -83,7 +83,7 @@ def test_suspects_from_before_the_counting_begins_are_left_out(settings, client)
 
     def suspected(since: queries.Since) -> int:
         question = queries.suspected(Filters(customer_city=("Chicago",)), "day", since=since)
-        result = client.sql.execute(question.statement, *question.parameters).result()
+        result = client.sql.execute(question.statement, *question.parameters, *question.moving).result()
         return sum(row.get_object("transactions") for row in result)
 
     assert suspected(()) == 98
