@@ -1,8 +1,9 @@
 """Answers of the cluster, shared by everybody who looks, and renewed behind their backs.
 
 Twenty people look at the same pictures, and each question costs the cluster some of the cores that score
-transactions. So each question is asked once, its answer is shown to all at once, and while it is shown the next one is
-fetched: a cheap one every few seconds, a costly one every few minutes.
+transactions. So each question is asked once, and its answer is shown to all. What has no answer yet is asked at once;
+answers that are looked at are renewed one after the other, the oldest first, with a rest after each that is many times
+as long as it took: the more is looked at and the more it costs, the older the answers grow, and never the load.
 """
 
 import logging
@@ -21,12 +22,12 @@ from infra.errors import FraudflowError
 
 logger = logging.getLogger(__name__)
 
-# A question that took s seconds rests for 100 s^2: one of 0.2 s for 4 s, one of 1 s for 100 s. The cluster is then
-# busy with it for 1 / (100 s) of the time: the longer it is busy at a time, the more seldom.
-_REST_FACTOR = 100.0
-_LONGEST_REST = 600.0
-# The first answer also pays for planning the query and for compiling the code that runs it, so it says little.
-_REST_AFTER_FIRST = 5.0
+# The share of the time for which the cluster is busy with what is known already. While it counts a million it takes all
+# cores of a small machine for 0.3 s, and whoever scores there waits.
+_RENEWING_SHARE = 0.01
+# Pages draw themselves anew every 10 s at the latest: what nobody has asked for since then is looked at no longer.
+_LOOKED_AT_SECONDS = 15.0
+_IDLE_SECONDS, _LONGEST_REST_SECONDS = 0.25, 60.0
 # Questions that run at once. More would only wait for each other on the members' cores.
 _WORKERS = 2
 _REMEMBERED = 400
@@ -61,12 +62,15 @@ class Answer:
 
 @dataclass
 class _Entry:
+    question: Question
+    """As it was asked last."""
     frame: pl.DataFrame | None = None
     as_of: datetime | None = None
     asked: float = 0.0
-    seconds: float | None = None
-    """What the newest answer took."""
-    rest: float = 0.0
+    """When the newest answer came."""
+    looked: float = 0.0
+    """When somebody wanted to see it."""
+    fresh_seconds: float = 0.0
     error: str | None = None
     running: "Future[None] | None" = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -80,61 +84,81 @@ class Answers:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answers")
         self._entries: OrderedDict[Question, _Entry] = OrderedDict()
         self._lock = threading.Lock()
+        threading.Thread(target=self._renew_for_ever, name="answers-renewing", daemon=True).start()
 
     def ask(
         self, *questions: Question, fresh_seconds: float = 5.0, wait_seconds: float = _PATIENCE_SECONDS
     ) -> list[Answer]:
-        """The newest answers; those that are older than `fresh_seconds` are renewed in the background.
+        """The newest answers; those that are looked at are renewed in the background.
 
         Args:
             questions: asked at the same time.
-            fresh_seconds: age up to which an answer is not renewed; those that cost more are left alone for longer.
-            wait_seconds: how long to wait for questions that have no answer yet, or a very old one.
+            fresh_seconds: age up to which an answer is not renewed.
+            wait_seconds: how long to wait for questions that have no answer yet, or one that nobody has looked at for
+                long.
         """
         entries = [self._entry(question) for question in questions]
-        running = [self._renew(q, e, fresh_seconds) for q, e in zip(questions, entries, strict=True)]
-        unknown = [r for r, e in zip(running, entries, strict=True) if r is not None and _too_old(e)]
+        running = [self._begin(entry, fresh_seconds) for entry in entries]
+        unknown = [one for one in running if one is not None]
         if unknown:
             wait(unknown, wait_seconds)
         return [Answer(e.frame, e.as_of, e.error, _runs(e)) for e in entries]
 
     def _entry(self, question: Question) -> _Entry:
         with self._lock:
-            entry = self._entries.setdefault(question, _Entry())
+            entry = self._entries.setdefault(question, _Entry(question))
+            entry.question = question
             self._entries.move_to_end(question)
             while len(self._entries) > _REMEMBERED:
                 self._entries.popitem(last=False)
             return entry
 
-    def _renew(self, question: Question, entry: _Entry, fresh_seconds: float) -> "Future[None] | None":
+    def _begin(self, entry: _Entry, fresh_seconds: float) -> "Future[None] | None":
+        """What to wait for, if the answer cannot be shown as it is."""
         with entry.lock:
+            now = time.monotonic()
+            forgotten = now - entry.looked > _OLD_SECONDS and now - entry.asked > fresh_seconds
+            entry.looked, entry.fresh_seconds = now, fresh_seconds
             if _runs(entry):
-                return entry.running
-            if entry.asked and time.monotonic() - entry.asked < max(entry.rest, 0 if entry.error else fresh_seconds):
+                return entry.running if entry.frame is None else None
+            if entry.error and now - entry.asked < _AGAIN_AFTER_ERROR_SECONDS:
                 return None
-            entry.running = self._pool.submit(self._fetch, question, entry)
-            return entry.running
+            if entry.frame is not None and not entry.error and not forgotten:
+                return None
+            entry.running = self._pool.submit(self._fetch, entry)
+            return entry.running if entry.frame is None or forgotten else None
 
-    def _fetch(self, question: Question, entry: _Entry) -> None:
-        began = time.monotonic()
+    def _renew_for_ever(self) -> None:
+        while True:
+            now = time.monotonic()
+            with self._lock:
+                looked_at = [
+                    entry
+                    for entry in self._entries.values()
+                    if entry.frame is not None
+                    and now - entry.looked < _LOOKED_AT_SECONDS
+                    and now - entry.asked > entry.fresh_seconds
+                ]
+            due = [entry for entry in looked_at if not _runs(entry)]
+            if not due:
+                time.sleep(_IDLE_SECONDS)
+                continue
+            began = time.monotonic()
+            self._fetch(min(due, key=lambda entry: entry.asked))
+            time.sleep(min((time.monotonic() - began) * (1 / _RENEWING_SHARE - 1), _LONGEST_REST_SECONDS))
+
+    def _fetch(self, entry: _Entry) -> None:
+        question = entry.question
         try:
             frame = self._cluster.query(question.statement, *question.parameters, *question.moving)
         except FraudflowError as error:
-            entry.error, entry.rest = str(error), _AGAIN_AFTER_ERROR_SECONDS
+            entry.error = str(error)
         except Exception:  # anything else must reach the log and the page, not vanish in a pool
             logger.exception("a question failed: %s", question.statement)
-            entry.error, entry.rest = "the dashboard made a mistake; its log says more", _AGAIN_AFTER_ERROR_SECONDS
+            entry.error = "the dashboard made a mistake; its log says more"
         else:
-            took, before = time.monotonic() - began, entry.seconds
-            entry.frame, entry.as_of, entry.error, entry.seconds = frame, datetime.now(UTC), None, took
-            entry.rest = min(_REST_FACTOR * min(took, before or took) ** 2, _LONGEST_REST)
-            if before is None:
-                entry.rest = min(entry.rest, _REST_AFTER_FIRST)
+            entry.frame, entry.as_of, entry.error = frame, datetime.now(UTC), None
         entry.asked = time.monotonic()
-
-
-def _too_old(entry: _Entry) -> bool:
-    return entry.frame is None or time.monotonic() - entry.asked > entry.rest + _OLD_SECONDS
 
 
 def _runs(entry: _Entry) -> bool:

@@ -8,7 +8,8 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 
-from dashboard import queries, tally
+from dashboard import tally
+from dashboard.queries import Filters
 from dashboard.services import Services
 
 logger = logging.getLogger(__name__)
@@ -37,13 +38,9 @@ class Collector:
             ):
                 if value is not None:
                     yield GaugeMetricFamily(f"fraudflow_{name}", text, value=value)
-        nothing = queries.Filters()
-        every = self._shared.whole.count(nothing)
-        (bands,) = self._shared.answers.ask(
-            queries.suspected(nothing, since=self._shared.whole.since()), fresh_seconds=15, wait_seconds=0
-        )
+        bands = self._shared.whole.count(Filters(), "band")
         for part, text, (number, amount) in (
-            ("", "Predictions in Hazelcast", tally.total(every.frame)),
+            ("", "Predictions in Hazelcast", tally.total(bands.frame)),
             (
                 "suspected_",
                 "Predictions at or above the alert threshold",

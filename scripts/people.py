@@ -1,15 +1,19 @@
 """People who look at the dashboard, without their browsers: each is a session that asks again as often as a page does.
 
 A browser draws on its owner's machine, so twenty of them here would measure the drawing. A session speaks what the
-page speaks to its server: Streamlit's messages over a WebSocket.
+page speaks to its server: Streamlit's messages over a WebSocket. The sessions have a process of their own, of the
+lowest priority, for what they read is no work of this machine either: `python -m scripts.people URL PATH...` opens
+them, says so, and tells what they waited when its standard input ends.
 """
 
 import asyncio
-import threading
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -17,8 +21,11 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
+from infra.priority import step_behind
+
 _MAX_MESSAGE_BYTES = 64 << 20
 _OPEN_SECONDS = 120.0
+_OPEN = "open"
 
 
 @dataclass
@@ -43,21 +50,24 @@ class _Session:
     async def live(self) -> None:
         """Open the page and keep it open until cancelled."""
         await self._ask("")
-        current = ""
+        drawn: set[str] = set()
         try:
             async for data in self._socket:
                 message = ForwardMsg.FromString(data if isinstance(data, bytes) else data.encode())
                 kind = message.WhichOneof("type")
                 if kind == "new_session":
-                    current = ""
+                    drawn = set()
                 elif kind == "auto_rerun":
                     self._every(message.auto_rerun.fragment_id, message.auto_rerun.interval)
                 elif kind == "delta":
-                    current = message.delta.fragment_id
+                    drawn.add(message.delta.fragment_id)
                     self._seen.exceptions += message.delta.new_element.WhichOneof("type") == "exception"
                 elif kind == "script_finished":
                     part = message.script_finished == ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY
-                    self._finished(current if part else "")
+                    # Parts that are asked for at the same time are drawn in one run. One in which nothing is new comes
+                    # as hashes of what was sent before, without a name: it is the one that was asked for first.
+                    for fragment in (drawn or set(list(self._asked)[:1])) if part else {""}:
+                        self._finished(fragment)
         finally:
             for timer in self._timers.values():
                 timer.cancel()
@@ -104,35 +114,50 @@ def looking(url: str, paths: Sequence[str], seen: Seen) -> Iterator[None]:
     What they wait for is added to `seen`.
 
     Raises:
-        RuntimeError: a session ended by itself, or did not open.
+        RuntimeError: a session ended by itself, or did not open; its traceback is on standard error.
     """
-    failures: list[Exception] = []
-    before = len(seen.opened)
-    loop = asyncio.new_event_loop()
+    command = [sys.executable, "-m", "scripts.people", url, *paths]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - a pipe
+        opened = process.stdout.readline().strip() == _OPEN
+        if opened:
+            yield
+        told, _ = process.communicate()
+    if process.returncode or not opened:
+        raise RuntimeError("the people did not stay")
+    more = Seen(**json.loads(told))
+    seen.opened += more.opened
+    seen.refreshed += more.refreshed
+    seen.exceptions += more.exceptions
 
-    async def everybody() -> None:
-        tasks = [asyncio.create_task(_person(url, path, seen)) for path in paths]
-        try:
-            await asyncio.gather(*tasks)
-        except Exception as error:  # noqa: BLE001 - told to the caller's thread below
-            failures.append(error)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
-    main = loop.create_task(everybody())
-    thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait([main]),), daemon=True)
-    thread.start()
-    deadline = time.monotonic() + _OPEN_SECONDS
-    try:
-        while len(seen.opened) - before < len(paths) and not failures:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{len(seen.opened) - before} of {len(paths)} sessions opened")
-            time.sleep(0.05)
-        yield
-    finally:
-        loop.call_soon_threadsafe(main.cancel)
-        thread.join()
-    if failures:
-        raise RuntimeError("a session ended by itself") from failures[0]
+async def _everybody(url: str, paths: Sequence[str]) -> Seen:
+    seen, deadline, said = Seen(), time.monotonic() + _OPEN_SECONDS, False
+    people = {asyncio.create_task(_person(url, path, seen)) for path in paths}
+    end = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
+    while not end.done():
+        done, _ = await asyncio.wait([*people, end], timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
+        for one in done & people:
+            one.result()
+            raise RuntimeError("the server ended a session")
+        if not said and len(seen.opened) >= len(paths):
+            print(_OPEN, flush=True)
+            said = True
+        if not said and time.monotonic() > deadline:
+            raise RuntimeError(f"{len(seen.opened)} of {len(paths)} sessions opened")
+    for one in people:
+        one.cancel()
+    await asyncio.gather(*people, return_exceptions=True)
+    return seen
+
+
+def main() -> None:
+    """Look until standard input ends."""
+    step_behind(19)
+    print(json.dumps(asdict(asyncio.run(_everybody(sys.argv[1], sys.argv[2:])))))
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from infra import priority
 from infra.errors import TerminalError, TransientError
 
 MARKER = "FRAUDFLOW_STACK_HOME"
@@ -50,6 +51,7 @@ def spawn(
     address: str = "",
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    niceness: int = 0,
 ) -> Started:
     """Start a process in a session of its own, so that Ctrl-C at our terminal leaves it alone."""
     log = home / "logs" / f"{name}.log"
@@ -59,7 +61,7 @@ def spawn(
     with log.open("wb") as output:
         try:
             process = subprocess.Popen(
-                command,
+                priority.behind(niceness, command) if niceness else command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -70,6 +72,8 @@ def spawn(
         except OSError as error:
             raise TerminalError(f"cannot start {name} ({command[0]}): {error}") from error
     _children[process.pid] = process
+    if niceness:
+        priority.put_session_behind(process.pid, niceness)
     try:
         created = psutil.Process(process.pid).create_time()
     except psutil.NoSuchProcess:

@@ -40,6 +40,16 @@ def test_a_process_is_known_by_its_pid_and_the_moment_of_its_creation(tmp_path: 
     assert not psutil.pid_exists(started.pid)
 
 
+def test_who_comes_second_does_so_beside_other_sessions_too(tmp_path: Path) -> None:
+    started = processes.spawn("sleeper", SLEEPER, home=tmp_path, niceness=5)
+    until(lambda: "up" in processes.tail(Path(started.log)))
+    assert psutil.Process(started.pid).nice() == 5
+    group = Path(f"/proc/{started.pid}/autogroup")
+    if group.exists():
+        assert group.read_text().split()[-1] == "5", "niceness counts within a session only"
+    processes.stop(processes.marked(tmp_path), grace_seconds=5)
+
+
 def test_a_process_is_found_from_its_first_moment_on(tmp_path: Path) -> None:
     for _ in range(100):
         started = processes.spawn("sleep", ["sleep", "600"], home=tmp_path)

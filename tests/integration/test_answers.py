@@ -1,0 +1,35 @@
+"""Answers of a real cluster are shared, renewed while somebody looks, and not forgotten when counting begins later."""
+
+import pytest
+
+from dashboard import queries, tally
+from dashboard.answers import Answers
+from dashboard.cluster import Cluster
+from dashboard.queries import LOWEST, Filters, Since
+from infra.hazelcast import SUSPECTS
+from infra.projection import Projection
+from tests.integration.predicted import prediction, produce
+from tests.waiting import until
+
+pytestmark = pytest.mark.server
+
+
+def test_answers_are_renewed_while_somebody_looks(settings, client):
+    Projection(client, settings).ensure()
+    answers = Answers(Cluster(settings.hazelcast, query_seconds=20))
+    below = round(LOWEST * 100)
+
+    def suspected(*, since: Since = (), wait_seconds: float = 30) -> int | None:
+        (answer,) = answers.ask(queries.suspected(Filters(), since=since), fresh_seconds=0, wait_seconds=wait_seconds)
+        return tally.total(answer.frame)[0]
+
+    produce(settings, [prediction(i) for i in range(100)])
+    until(lambda: client.get_map(SUSPECTS).size().result() == 100 - below, what="the suspects")
+    assert suspected() == 100 - below
+    produce(settings, [prediction(i, fraud_probability=i / 100 - 1) for i in range(100, 200)])
+    until(lambda: client.get_map(SUSPECTS).size().result() == 200 - 2 * below, what="the new suspects")
+    until(lambda: suspected(wait_seconds=0) == 200 - 2 * below, what="an answer with the new ones")
+
+    assert suspected(since=((0, 10),)) == 190 - below
+    assert suspected(since=((0, 50),), wait_seconds=0) is not None, "counting moved on, and nothing is known any more"
+    until(lambda: suspected(since=((0, 50),), wait_seconds=0) == 150 - below, what="an answer from the new beginning")
