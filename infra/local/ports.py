@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 
 import psutil
 
@@ -13,6 +14,8 @@ HOST = "127.0.0.1"
 # client that keeps calling a dead server on this machine can be given the very port it calls: it then talks to
 # itself, and the server cannot come back.
 _FREE_PORTS = range(20_000, 32_768)
+# A process that was killed is a zombie before the last of its threads has let its sockets go.
+_DYING_SECONDS = 3.0
 
 
 def choose(wanted: int, *, setting: str, previous: int | None = None) -> int:
@@ -24,8 +27,8 @@ def choose(wanted: int, *, setting: str, previous: int | None = None) -> int:
         TerminalError: somebody else listens there.
     """
     if wanted == 0:
-        return previous if previous and is_free(previous) else _any_free()
-    if not is_free(wanted):
+        return previous if previous and _becomes_free(previous) else _any_free()
+    if not _becomes_free(wanted):
         raise TerminalError(
             f"port {wanted} is taken{_holder(wanted)}. Stop it, or set {setting} to another port (0: any free one)"
         )
@@ -41,6 +44,15 @@ def is_free(port: int) -> bool:
             probe.bind((HOST, port))
         except OSError:
             return False
+    return True
+
+
+def _becomes_free(port: int) -> bool:
+    deadline = time.monotonic() + _DYING_SECONDS
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
     return True
 
 

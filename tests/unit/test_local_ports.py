@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def test_zero_gives_the_port_of_last_time_if_it_can(taken: int) -> None:
     free = ports.choose(0, setting="")
     assert ports.choose(0, setting="", previous=free) == free
     assert ports.choose(0, setting="", previous=taken) != taken
+
+
+def test_a_dying_server_is_waited_for() -> None:
+    server = socket.create_server((ports.HOST, 0))
+    port = server.getsockname()[1]
+    dies = threading.Timer(0.3, server.close)
+    dies.start()
+    assert ports.choose(0, setting="", previous=port) == port, "those who knew it would look for it there"
+    dies.join()
 
 
 def test_free_ports_are_none_that_the_kernel_gives_to_clients() -> None:
