@@ -59,7 +59,7 @@ def test_stopped_idle_and_mid_batch(arena: Arena):
         case.feed(2_000)
         case.drain()
         assert case.terminate("0") < 10
-        case.feed(30_000, rate=1_500)
+        case.feed(30_000, rate=300)  # it must last until the tenth is stopped
         for _ in range(10):
             before = case.progress
             case.spawn("0")
