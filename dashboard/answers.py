@@ -79,8 +79,8 @@ class _Entry:
 class Answers:
     """The memory of questions and answers of one process."""
 
-    def __init__(self, cluster: Cluster):
-        self._cluster = cluster
+    def __init__(self, cluster: Cluster, renewing_share: float = _RENEWING_SHARE):
+        self._cluster, self._renewing_share = cluster, renewing_share
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="answers")
         self._entries: OrderedDict[Question, _Entry] = OrderedDict()
         self._lock = threading.Lock()
@@ -145,7 +145,7 @@ class Answers:
                 continue
             began = time.monotonic()
             self._fetch(min(due, key=lambda entry: entry.asked))
-            time.sleep(min((time.monotonic() - began) * (1 / _RENEWING_SHARE - 1), _LONGEST_REST_SECONDS))
+            time.sleep(min((time.monotonic() - began) * (1 / self._renewing_share - 1), _LONGEST_REST_SECONDS))
 
     def _fetch(self, entry: _Entry) -> None:
         question = entry.question

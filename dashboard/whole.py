@@ -152,6 +152,7 @@ class Whole:
                 logger.warning("%s", explained(error, "the whole is not counted"))
             except Exception:  # a thread that ends would leave the counts old without a word
                 logger.exception("the whole is not counted")
+            self.reading = None
             time.sleep(_RETRY_SECONDS)
 
     def _follow(self) -> None:
@@ -190,7 +191,6 @@ class Whole:
                     self._since = self._beginning()
                 self.reading = None if self._ready else min(read / max(newest, 1), 1.0)
         finally:
-            self.reading = None
             consumer.close()
 
     def _take(self, rows: pl.DataFrame) -> bool:

@@ -83,7 +83,7 @@ def test_nothing_is_shown_before_a_login_and_a_verdict_carries_who_logged_in(sho
 def test_a_question_that_takes_too_long_is_given_up_and_told(shown, serve, browser):
     url = serve(ports.choose(0, setting=""), FRAUDFLOW_DASHBOARD__QUERY_SECONDS="0.001")
     page = browser.new_page()
-    page.goto(url)
+    page.goto(f"{url}/explore")
     expect(page.get_by_text(re.compile("Stale.*gave it up after 0.001 s")).first).to_be_visible()
     page.goto(f"{url}/sql")
     page.get_by_role("button", name="Run").click()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.server
 
 def test_answers_are_renewed_while_somebody_looks(settings, client):
     Projection(client, settings).ensure()
-    answers = Answers(Cluster(settings.hazelcast, query_seconds=20))
+    answers = Answers(Cluster(settings.hazelcast, query_seconds=20), renewing_share=0.5)
     below = round(LOWEST * 100)
 
     def suspected(*, since: Since = (), wait_seconds: float = 30) -> int | None:

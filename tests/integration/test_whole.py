@@ -62,6 +62,13 @@ def test_one_that_cannot_be_read_takes_nothing_from_the_others(settings):
     until(lambda: number(whole) == 10, what="the ten that can be read")
 
 
+def test_nobody_waits_for_a_topic_that_is_not_there(settings):
+    settings.kafka.topics.predictions = "not-provisioned"
+    whole = Whole(settings)
+    until(lambda: whole.reading is None, what="the end of the reading")
+    assert whole.count(Filters()).pending
+
+
 @pytest.mark.parametrize("at_once", [500, 3_000])
 def test_only_the_newest_are_counted_and_it_is_told_where_they_begin(settings: Settings, at_once: int):
     settings.projection.max_entries = 1_000
