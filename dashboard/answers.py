@@ -132,14 +132,14 @@ class Answers:
         while True:
             now = time.monotonic()
             with self._lock:
-                looked_at = [
+                due = [
                     entry
                     for entry in self._entries.values()
                     if entry.frame is not None
                     and now - entry.looked < _LOOKED_AT_SECONDS
                     and now - entry.asked > entry.fresh_seconds
+                    and not _runs(entry)
                 ]
-            due = [entry for entry in looked_at if not _runs(entry)]
             if not due:
                 time.sleep(_IDLE_SECONDS)
                 continue

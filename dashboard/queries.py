@@ -101,14 +101,14 @@ def explored(threshold: float, filters: Filters, dimension: str, since: Since) -
     """All that a page with these choices asks."""
     counted = ((), (dimension,), CLOCK, ("day",), ("amount_band",))
     counts = [suspected(filters, *keys, since=since) for keys in counted]
-    return [*counts, suspects(threshold, filters, MAP_ROWS, since)]
+    return [*counts, suspects(threshold, filters, since)]
 
 
-def suspects(threshold: float, filters: Filters, limit: int = MAP_ROWS, since: Since = ()) -> Question:
+def suspects(threshold: float, filters: Filters, since: Since) -> Question:
     """The newest transactions at or above the threshold."""
     where, *parameters = filters.where(threshold, since)
     return Question(
-        f'SELECT {", ".join(CASE_COLUMNS)} FROM "{SUSPECTS}" {where} ORDER BY transaction_date DESC LIMIT {int(limit)}',
+        f'SELECT {", ".join(CASE_COLUMNS)} FROM "{SUSPECTS}" {where} ORDER BY transaction_date DESC LIMIT {MAP_ROWS}',
         *parameters,
     )
 

@@ -182,7 +182,7 @@ def _days(shared: Services, threshold: float, filters: Filters) -> None:
 def _map(shared: Services, threshold: float, filters: Filters) -> None:
     settings = shared.settings.dashboard
     st.subheader("Merchants, homes and the way between")
-    (answer,) = shared.answers.ask(queries.suspects(threshold, filters, since=shared.whole.since()))
+    (answer,) = shared.answers.ask(queries.suspects(threshold, filters, shared.whole.since()))
     if frame.nothing_yet(answer):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
