@@ -20,7 +20,7 @@ from confluent_kafka import Producer
 from infra.errors import FraudflowError, TransientError
 from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
-from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, partitions, topic_names
+from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, group_members, partitions, topic_names
 from infra.local import stack
 from infra.local.registry import HAZELCAST, KAFKA, Registry, home_of
 from infra.seeding import seed
@@ -31,7 +31,7 @@ from simulator.population import simulate_population, write_population
 from simulator.transactions import Simulation
 from tests.conftest import PROJECT, environment
 from tests.faults import mutations, plan
-from tests.faults.plan import TARGET_VARIABLE
+from tests.faults.plan import RELEASES_VARIABLE, TARGET_VARIABLE
 from tests.waiting import until
 from verify.verdict import Verdict
 from verify.verification import Options, verify
@@ -186,6 +186,8 @@ class Case:
         until(lambda: len(partitions(self.settings.kafka)) == len(Topics.model_fields), what="the new topics")
         self._began = time.monotonic()
         self._log = self.arena.folder / f"{self.report.case}-{own}.log"
+        self._releases = self.arena.folder / f"{self.report.case}-{own}.releases"
+        self._releases.mkdir()
         self._started: list[subprocess.Popen] = []
         self._feeders: list[threading.Thread] = []
         self._refused: list[FraudflowError] = []
@@ -255,6 +257,7 @@ class Case:
                     plan.VARIABLE: faults,
                     mutations.VARIABLE: self.report.mutation,
                     TARGET_VARIABLE: str(target or ""),
+                    RELEASES_VARIABLE: str(self._releases),
                 },
                 cwd=PROJECT,
                 stdin=subprocess.PIPE,
@@ -287,6 +290,11 @@ class Case:
         until(lambda: process.status() == psutil.STATUS_STOPPED, seconds, f"SIGSTOP of {pid}")
         self.report.faults += 1
 
+    def release(self, point: str) -> None:
+        """Let the scorers go on that `hold` at this point, or come to it later."""
+        (self._releases / point).touch()
+        self.report.faults += 1
+
     def terminate(self, slot: str, seconds: float = 10) -> float:
         """SIGTERM; it must end with code 0. Returns how long that took."""
         began = time.monotonic()
@@ -299,6 +307,11 @@ class Case:
     def answered(self, more_than: int, seconds: float = 60) -> None:
         """Wait until so many source offsets have answers that readers can see."""
         until(lambda: self._answered > more_than, seconds, f"more than {more_than} answers")
+
+    def members(self, count: int) -> None:
+        """Wait until so many scorers are in the group."""
+        group_id = self.settings.scoring.group_id
+        until(lambda: group_members(self.settings.kafka, group_id) == count, what=f"{count} scorers in the group")
 
     def settled(self) -> int:
         """Wait until readers have seen what there is to be seen while nobody scores; the progress then."""

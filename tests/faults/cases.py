@@ -71,11 +71,14 @@ def aborted_input(case: Case) -> None:
 
 def joined(case: Case) -> None:
     """A second scorer joins the group, and leaves it again."""
-    case.feed(40_000, rate=3_000)
+    case.feed(10_000, rate=3_000)
     case.spawn("0")
     case.answered(500)
     case.spawn("1")
-    case.answered(case.progress + 10_000)
+    case.members(2)
+    case.sent(30)
+    case.feed(10_000, rate=3_000)
+    case.answered(case.progress + 2_000)
     case.terminate("1")
     case.drain()
 
@@ -83,9 +86,14 @@ def joined(case: Case) -> None:
 def joined_inside_a_take(case: Case) -> None:
     """The partitions change hands while a batch is being taken, and the other has answered it before we go on."""
     case.feed(ROWS)
-    case.spawn("0", "sleep@before_consume:5:6000,sleep@before_metadata:5:4000")
+    case.spawn("0", "hold@before_consume:5,hold@before_metadata:5")
     case.answered(0)
     case.spawn("1")
+    case.members(2)
+    time.sleep(SESSION_SECONDS / 2)  # the first hears of it at its next heartbeat, of which there are three in a session
+    case.release("before_consume")
+    case.settled()
+    case.release("before_metadata")
     case.drain()
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -34,6 +35,8 @@ POINTS = (
 VARIABLE = "FAULTS"
 # The process that `freeze` stops: the broker.
 TARGET_VARIABLE = "FAULT_TARGET"
+# The folder where `hold` waits for a file with its point's name.
+RELEASES_VARIABLE = "FAULT_RELEASES"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ class Fault:
     def act(self) -> None:
         if self.action == "sleep":
             time.sleep(self.milliseconds / 1000)
+        elif self.action == "hold":
+            while not (Path(os.environ[RELEASES_VARIABLE]) / self.point).exists():
+                time.sleep(0.02)
         elif self.action == "abort":
             # As librdkafka tells an error after which the transaction can only be aborted.
             raise KafkaException(KafkaError(KafkaError._INTR, "injected", False, False, True))
