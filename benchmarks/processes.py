@@ -58,16 +58,17 @@ class Measured:
         return told
 
     def stop(self) -> None:
-        """Tell them to end, wait, and kill what does not."""
+        """Tell them to end, wait, and kill what does not, with what they had started."""
+        family: list[psutil.Process] = []
         for handle in self.handles:
             with suppress(psutil.NoSuchProcess):
+                family += [handle, *handle.children(recursive=True)]
                 handle.terminate()
-        for handle in self.handles:
-            try:
-                handle.wait(_STOP_SECONDS)
-            except psutil.TimeoutExpired:
-                handle.kill()
-                handle.wait()
+        _, left = psutil.wait_procs(family, _STOP_SECONDS)
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left)
 
 
 @contextmanager

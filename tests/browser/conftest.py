@@ -23,7 +23,7 @@ from tests.conftest import PROJECT, running
 from tests.waiting import until
 
 FED = 3_000
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 
 
 @pytest.fixture(scope="module")
