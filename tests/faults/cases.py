@@ -90,7 +90,7 @@ def joined_inside_a_take(case: Case) -> None:
     case.answered(0)
     case.spawn("1")
     case.members(2)
-    time.sleep(SESSION_SECONDS / 2)  # the first hears of it at its next heartbeat, of which there are three in a session
+    time.sleep(SESSION_SECONDS / 2)  # the first hears of it at its next heartbeat
     case.release("before_consume")
     case.settled()
     case.release("before_metadata")
