@@ -264,8 +264,9 @@ class _Seeding:
         """Let readers go on at once; where that fails, the broker does it when the transaction times out."""
         if self._left:  # nobody may touch a producer while a call of it is under way; its successor fences it
             return
-        # Closing aborts too; what it says would hide the error that brought us here.
-        for step in (lambda: self._producer.abort_transaction(5), self._producer.close, self._consumer.close):
+        # What they say would hide the error that brought us here. The producer is not closed: that aborts and flushes
+        # without an end where the broker is away, and in the soak it went on for minutes when it was back.
+        for step in (lambda: self._producer.abort_transaction(5), self._producer.purge, self._consumer.close):
             with suppress(KafkaException):
                 step()
 

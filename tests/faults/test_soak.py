@@ -60,10 +60,11 @@ def test_soak(arena: Arena):
 def _lane(arena: Arena, number: int, soak: Soak) -> None:
     """Scorers that die at random points, freeze and are stopped, and their successors."""
     draw = random.Random(SEED * 100 + number)
+    sender = ThreadPoolExecutor(1)
     with arena.case(f"soak_{number}", f"soak, group {number + 1} of {LANES}, seed {SEED}") as case:
         case.drain_seconds = 240
-        sending = threading.Thread(target=_send, args=(case, soak), daemon=True)
-        sending.start()
+        sending = sender.submit(soak.run, _send, case)
+        sender.shutdown(wait=False)  # where a lane fails, nobody waits for its sender
         frozen: dict[str, float] = {}
         for slot in SLOTS:
             _spawn(case, slot, draw)
@@ -85,7 +86,7 @@ def _lane(arena: Arena, number: int, soak: Soak) -> None:
                 _disturb(case, draw.choice(SLOTS), frozen, draw)
         for slot in SLOTS:
             case.kill(slot)
-        sending.join()
+        sending.result()
         case.spawn("0", max_batch="10000")
         case.drain()
         case.judge()

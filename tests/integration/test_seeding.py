@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -229,6 +231,25 @@ def test_a_broker_that_is_not_there_is_worth_another_try(csv, monkeypatch):
     monkeypatch.setattr(seeding, "REQUEST_TIMEOUT_SECONDS", 0.5)
     with pytest.raises(TransientError):
         seed(KafkaSettings(bootstrap_servers="127.0.0.1:1"), open_source(csv), "away")
+
+
+def test_a_broker_that_stands_still_ends_the_try_in_time(kafka, frame, broker, monkeypatch):
+    """What is open goes down with the producer; the next try shuts it out, and loses and doubles nothing."""
+    monkeypatch.setattr(seeding, "REQUEST_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(seeding, "TRANSACTION_TIMEOUT_SECONDS", 3)
+    source = FrameSource(lambda skip: [frame.slice(skip)], ROWS, "frozen")
+    flowing = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(seed, kafka, source, "frozen", rate=2_000, on_progress=lambda n, _: n and flowing.set())
+        assert flowing.wait(30)
+        broker.suspend()
+        try:
+            assert isinstance(told.exception(60), TransientError)
+        finally:
+            broker.resume()
+    monkeypatch.undo()
+    seed(kafka, source, "frozen")
+    assert_each_once_in_order(kafka, frame)
 
 
 @pytest.mark.parametrize("code", [KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.MSG_SIZE_TOO_LARGE])
