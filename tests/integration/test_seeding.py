@@ -235,13 +235,13 @@ def test_a_broker_that_is_not_there_is_worth_another_try(csv, monkeypatch):
 
 def test_a_broker_that_stands_still_ends_the_try_in_time(kafka, frame, broker, monkeypatch):
     """What is open goes down with the producer; the next try shuts it out, and loses and doubles nothing."""
-    monkeypatch.setattr(seeding, "REQUEST_TIMEOUT_SECONDS", 2)
-    monkeypatch.setattr(seeding, "TRANSACTION_TIMEOUT_SECONDS", 3)
     source = FrameSource(lambda skip: [frame.slice(skip)], ROWS, "frozen")
     flowing = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(seed, kafka, source, "frozen", rate=2_000, on_progress=lambda n, _: n and flowing.set())
-        assert flowing.wait(30)
+        told = pool.submit(seed, kafka, source, "frozen", rate=1_000, on_progress=lambda n, _: n and flowing.set())
+        assert flowing.wait(60)
+        monkeypatch.setattr(seeding, "REQUEST_TIMEOUT_SECONDS", 2)
+        monkeypatch.setattr(seeding, "TRANSACTION_TIMEOUT_SECONDS", 3)
         broker.suspend()
         try:
             assert isinstance(told.exception(60), TransientError)
