@@ -112,7 +112,7 @@ def _spawn(case: Case, slot: str, draw: random.Random) -> None:
 def _send(case: Case, soak: Soak) -> None:
     while left := soak.left:
         case.feed(int(RATE * min(60.0, max(1.0, left))), rate=RATE)
-        case.sent(240)
+        case.sent(600)  # each time the broker goes away, a try may take over a minute to end
 
 
 def _servers(arena: Arena, soak: Soak) -> None:
