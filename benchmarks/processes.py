@@ -16,6 +16,7 @@ import psutil
 from benchmarks.bench import Bench
 from infra.errors import FraudflowError, TransientError
 from infra.kafka import group_members
+from infra.local import processes
 from infra.settings import Settings
 
 _START_SECONDS = 60.0
@@ -63,12 +64,7 @@ class Measured:
         for handle in self.handles:
             with suppress(psutil.NoSuchProcess):
                 family += [handle, *handle.children(recursive=True)]
-                handle.terminate()
-        _, left = psutil.wait_procs(family, _STOP_SECONDS)
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left)
+        processes.stop(family, grace_seconds=_STOP_SECONDS)
 
 
 @contextmanager

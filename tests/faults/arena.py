@@ -230,7 +230,9 @@ class Case:
             feeder.join(seconds)
             if feeder.is_alive():
                 stands = traceback.format_stack(sys._current_frames()[feeder.ident])
-                raise AssertionError(f"the transactions were not sent in time: {' '.join(stands[-3:])}")
+                raise AssertionError(
+                    f"the transactions were not sent in time: {' '.join(stands[-3:]).replace(f'{PROJECT}/', '')}"
+                )
 
     def feed_and_abort(self, rows: int) -> None:
         """Send rows in a transaction that is aborted: no reader may see them."""
