@@ -1,7 +1,7 @@
 """Kafka clients from the settings, and the few questions that the rooms ask a cluster."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -273,24 +273,30 @@ class GroupReader:
         self._partitions = [TopicPartition(topic, p) for p in range(partitions(kafka).get(topic, 0))]
         self._consumer = Consumer(reader_config(kafka, group_id))
 
-    def lag(self) -> int:
-        """Offsets not yet committed by the group.
+    def lag(self, among: Collection[int] | None = None) -> int:
+        """Offsets not yet committed by the group; of these partitions alone, if some are named.
 
         The markers that end a producer's transactions are offsets too: a group that has read everything can
         stay a few behind. `drained` looks closer.
         """
-        return sum(high - at for at, high in self._spans().values())
+        asked = self._partitions if among is None else [at for at in self._partitions if at.partition in among]
+        return sum(high - at for at, high in self._spans(asked).values())
 
     def drained(self) -> bool:
         """Whether no record is left that the group has not committed."""
-        behind = [TopicPartition(self._topic, p, at) for p, (at, high) in self._spans().items() if high > at]
+        behind = [
+            TopicPartition(self._topic, p, at) for p, (at, high) in self._spans(self._partitions).items() if high > at
+        ]
         return next(_records(self._consumer, behind), None) is None
 
-    def _spans(self) -> dict[int, tuple[int, int]]:
+    def _spans(self, of: list[TopicPartition]) -> dict[int, tuple[int, int]]:
         """Committed and end offset of each partition."""
         try:
+            if not of:  # the broker is asked all the same: whether it answers is what some want to know
+                self._consumer.list_topics(self._topic, timeout=REQUEST_TIMEOUT_SECONDS)
+                return {}
             spans = {}
-            for at in self._consumer.committed(self._partitions, timeout=REQUEST_TIMEOUT_SECONDS):
+            for at in self._consumer.committed(of, timeout=REQUEST_TIMEOUT_SECONDS):
                 low, high = self._consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
                 spans[at.partition] = (max(at.offset, low), high)
         except KafkaException as error:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config
 from infra.settings import KafkaSettings, ScoringSettings
@@ -23,8 +23,6 @@ SMALL_BATCH = 500
 SESSION_TIMEOUT_MS = 6_000
 # The longest that reading a history back may take; a scorer that needs more loses its partitions.
 READ_BACK_LIMIT_MS = 900_000
-# How long a broker may take to say where a group stands and a partition ends.
-HEALTH_TIMEOUT_SECONDS = 3.0
 
 
 @dataclass
@@ -42,7 +40,11 @@ class Rebalanced(Exception):
 
 
 class BatchConsumer:
-    """Takes batches from the input topic."""
+    """Takes batches from the input topic. All its methods belong to the thread that scores.
+
+    While one thread is in a call of a Kafka consumer, every other thread waits for it, and looks once a millisecond
+    (confluent-kafka 2.16): a question that the broker answers late would hold up the batches.
+    """
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, settle: Callable[[], None]):
         """`settle` waits for the commit that is under way; it may raise `Aborted`."""
@@ -50,6 +52,9 @@ class BatchConsumer:
         self._max_batch = scoring.max_batch
         self._settle = settle
         self._rebalanced = False
+        self._not_committed: KafkaError | None = None
+        self.partitions: frozenset[int] = frozenset()
+        """Those that are ours now; from any thread."""
         self._consumer = Consumer(
             client_config(kafka)
             | {
@@ -72,6 +77,7 @@ class BatchConsumer:
                 "fetch.wait.max.ms": 5,
                 # By default fetching rests for a second when the queue is full: a fast scorer empties it earlier.
                 "fetch.queue.backoff.ms": 10,
+                "on_commit": self._committed,
             }
         )
         self._consumer.subscribe(
@@ -83,7 +89,7 @@ class BatchConsumer:
 
         Raises:
             Rebalanced: partitions changed hands meanwhile; nothing of what was taken may be scored.
-            KafkaException: the consumer reports an error.
+            KafkaException: the consumer reports an error, or that it could not commit.
             Aborted: the batch before was not committed.
         """
         first = self._consumer.poll(IDLE_POLL_SECONDS)
@@ -94,6 +100,8 @@ class BatchConsumer:
             messages += self._more(self._max_batch - len(messages))
         if self._rebalanced:
             raise Rebalanced
+        if self._not_committed:
+            raise KafkaException(self._not_committed)
         if not messages:
             return None
         errors = [message.error() for message in messages if message.error()]
@@ -114,7 +122,7 @@ class BatchConsumer:
         Raises:
             KafkaException: they cannot be read; nothing may be taken before they were.
         """
-        self._rebalanced = False
+        self._rebalanced, self._not_committed = False, None
         assigned = self._consumer.assignment()
         if not assigned:
             return []
@@ -140,33 +148,11 @@ class BatchConsumer:
         return self._consumer.consumer_group_metadata()
 
     def commit(self, book: list[TopicPartition]) -> None:
-        """Commit offsets outside of a transaction.
+        """Begin to commit offsets outside of a transaction; `take` says if they could not be."""
+        self._consumer.commit(offsets=book, asynchronous=True)
 
-        Raises:
-            KafkaException: they are not committed, or not all.
-        """
-        for at in self._consumer.commit(offsets=book, asynchronous=False) or []:
-            if at.error:
-                raise KafkaException(at.error)
-
-    def lag(self) -> int:
-        """Offsets of the assigned partitions that are not committed yet, the markers of transactions among them.
-
-        Raises:
-            KafkaException: the broker does not answer within `HEALTH_TIMEOUT_SECONDS`.
-        """
-        assigned = self._consumer.assignment()
-        if not assigned:  # a scorer more than there are partitions; or the group has lost us, with the broker
-            self._consumer.list_topics(self._topic, timeout=HEALTH_TIMEOUT_SECONDS)
-            return 0
-        lag = 0
-        for at in self._consumer.committed(assigned, timeout=HEALTH_TIMEOUT_SECONDS):
-            # As the last fetch told it. To ask the broker holds the fetching up: 25 ms, each time.
-            low, high = self._consumer.get_watermark_offsets(at, cached=True)
-            if high < 0:  # nothing was fetched yet
-                low, high = self._consumer.get_watermark_offsets(at, timeout=HEALTH_TIMEOUT_SECONDS)
-            lag += max(0, high - max(at.offset, low, 0))
-        return lag
+    def _committed(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+        self._not_committed = self._not_committed or error
 
     def close(self) -> None:
         """Leave the group, so that the others take over at once."""
@@ -174,10 +160,12 @@ class BatchConsumer:
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._rebalanced = True
+        self.partitions = frozenset(p.partition for p in partitions)
         logger.info("assigned %s", sorted(p.partition for p in partitions))
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._rebalanced = True
+        self.partitions = frozenset()
         logger.info("gave up %s", sorted(p.partition for p in partitions))
         try:
             # The group waits for this call: whoever gets the partitions begins behind this commit.

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from infra.errors import TerminalError
-from infra.settings import ScoringSettings
+from infra.errors import FraudflowError, TerminalError
+from infra.kafka import GroupReader
+from infra.settings import ScoringSettings, Settings
 from scoring.loop import ScoringLoop
 from scoring.metrics import Counters
 from scoring.scorer import Scorer
@@ -35,9 +35,9 @@ _PREFIX = "fraudflow_scorer_"
 class Health:
     """What is known of a scorer, kept fresh by a thread."""
 
-    def __init__(self, state: Callable[[], str]):
+    def __init__(self, settings: Settings, state: Callable[[], str]):
         """`state` says what a scorer without features waits for."""
-        self._state = state
+        self._settings, self._state = settings, state
         self.scoring: tuple[ScoringLoop, Scorer] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="health", daemon=True)
@@ -58,12 +58,17 @@ class Health:
     def _ask(self) -> None:
         assert self.scoring is not None  # noqa: S101
         loop, _ = self.scoring
+        kafka, reader = self._settings.kafka, None
         while not self._stop.wait(ASK_SECONDS):
             try:
-                self._lag = loop.lag()
+                # With a client of its own: a call of the scorer's would keep its batches waiting.
+                reader = reader or GroupReader(kafka, self._settings.scoring.group_id, kafka.topics.transactions)
+                self._lag = reader.lag(loop.partitions)
                 self._answered_at, self._error = time.monotonic(), ""
-            except (KafkaException, RuntimeError) as error:  # RuntimeError: the consumer is closed, the scorer ends
+            except FraudflowError as error:
                 self._error = f": {error}"
+        if reader is not None:
+            reader.close()
 
     def report(self) -> dict[str, Any]:
         """The body of `/health`: `ok` is whether transactions would be scored now, and `state` says why not."""

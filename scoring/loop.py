@@ -132,13 +132,10 @@ class ScoringLoop:
         """The history is being read from the log, which may take its time."""
         self.moved_at = time.monotonic()
 
-    def lag(self) -> int:
-        """Offsets between this scorer's place in the input and its end; from any thread.
-
-        Raises:
-            KafkaException: the broker does not answer.
-        """
-        return self._consumer.lag()
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The input's partitions that are this scorer's now; from any thread."""
+        return self._consumer.partitions
 
     def _settle(self) -> None:
         """Wait for the end of the commit that is under way, if one is.

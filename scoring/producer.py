@@ -170,9 +170,10 @@ class IdempotentProducer(_Committer):
     """
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, commit: Callable[[list[TopicPartition]], None]):
-        """`commit` commits offsets; it may raise `KafkaException`."""
+        """`commit` begins to commit offsets, in the thread that settles; it may raise `KafkaException`."""
         super().__init__(float(scoring.transaction_timeout_seconds))
         self._commit_offsets = commit
+        self._book: list[TopicPartition] = []
         self._failure: KafkaError | None = None
         self._producer = Producer(
             client_config(kafka)
@@ -202,14 +203,29 @@ class IdempotentProducer(_Committer):
         except (KafkaException, BufferError) as error:
             self._producer.purge()
             raise Aborted(str(error)) from error
-        self._commit = self._thread.submit(self._flush_and_commit, book)
+        self._book = book
+        self._commit = self._thread.submit(self._flush)
 
-    def _flush_and_commit(self, book: list[TopicPartition]) -> int:
+    def settle(self) -> int:
+        """Wait until the outputs that `send` began to write have arrived, and let their input be committed.
+
+        Raises:
+            Aborted: they have not; take the batch again from the committed offsets.
+        """
+        book, self._book = self._book, []
+        arrived_ns = super().settle()
+        if book:
+            try:
+                self._commit_offsets(book)
+            except KafkaException as error:
+                raise Aborted(str(error)) from error
+        return arrived_ns
+
+    def _flush(self) -> int:
         unsent = self._producer.flush(self._timeout)
         if unsent or self._failure:
             self._producer.purge()
             raise Aborted(f"{unsent} messages were not sent: {self._failure or 'Kafka did not take them in time'}")
-        self._commit_offsets(book)
         return time.perf_counter_ns()
 
     def recover(self) -> None:

@@ -55,7 +55,7 @@ class Worker:
         self._next_report = 0.0
         self._features = FeatureWatch(settings)
         self._models = ModelWatch(settings)
-        self._health = Health(lambda: self._features.state)
+        self._health = Health(settings, lambda: self._features.state)
         self._url = ""
 
     def run(self) -> None:

@@ -1,16 +1,25 @@
 """What people do with a scorer that is not well, and with what it could not score."""
 
 import json
+import threading
+import time
 import urllib.error
 import urllib.request
 
 import pytest
+from confluent_kafka import Consumer
 from hazelcast.client import HazelcastClient
 
 from infra.dead_letters import open_letters, resend
 from infra.feature_store import FeatureStore
+from infra.kafka import partitions
 from infra.seeding import seed
 from scoring.feature_files import read_feature_files
+from scoring.features import Features
+from scoring.health import Health
+from scoring.loop import ScoringLoop
+from scoring.model import PROJECT_MODEL, load_model
+from scoring.scorer import Scorer
 from scoring.supervisor import Supervisor
 from scoring.worker import EXIT_TERMINAL
 from tests.conftest import environment
@@ -90,6 +99,34 @@ def test_every_transaction_is_scored_once_when_nothing_fails(settings, client, s
     drain(settings)
     numbers = [p["transaction_number"] for p in values(settings.kafka, settings.kafka.topics.predictions)]
     assert len(numbers) == len(set(numbers)) == 5_000
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+def test_the_scorers_consumer_waits_for_no_other_thread(settings, client, population, monkeypatch, delivery):
+    made, directory = population
+    callers = set()
+
+    class Watched(Consumer):
+        def __getattribute__(self, name: str):
+            callers.add(threading.current_thread())
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr("scoring.consumer.Consumer", Watched)
+    monkeypatch.setattr("scoring.health.ASK_SECONDS", 0.05)
+    seed(settings.kafka, simulated(made, 300), "alone")
+    settings.scoring.delivery = delivery
+    scorer = Scorer(load_model(PROJECT_MODEL), Features(read_feature_files(directory)), settings.scoring)
+    loop = ScoringLoop(settings, scorer, "0", partitions(settings.kafka)[settings.kafka.topics.predictions])
+    health = Health(settings, lambda: "")
+    health.watch(loop, scorer)
+    end = time.monotonic() + 60
+    try:
+        # The markers at the ends of transactions are offsets too.
+        loop.run(lambda: health.report()["lag"] in range(1, 50) or time.monotonic() > end, lambda: None)
+    finally:
+        health.stop()
+    assert loop.counters.predictions == committed(settings) == 300
+    assert callers == {threading.current_thread()}
 
 
 def test_health_turns_red_when_the_broker_freezes_and_green_again(settings, client, population, broker):
