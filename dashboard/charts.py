@@ -12,42 +12,41 @@ from dashboard.queries import COARSE_BANDS
 
 SUSPECT, USUAL, HOME, ACCENT = "#D55E00", "#6B8CAE", "#009E73", "#0072B2"
 _FAINT = "rgba(128,140,155,0.25)"
-_MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
+_LOOK = {
+    "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
+    "hovermode": "closest",
+    "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    # A refresh keeps what somebody zoomed into.
+    "uirevision": "same",
+    "bargap": 0.25,
+}
+_AXIS = {"gridcolor": _FAINT, "zerolinecolor": _FAINT}
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"], "responsive": True}
 
 
-def layout(figure: go.Figure, height: int, **changes: Any) -> go.Figure:
-    """The look that all have."""
-    figure.update_layout(
-        height=height,
-        margin=_MARGIN,
-        hovermode="closest",
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "title": None},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        # A refresh keeps what somebody zoomed into.
-        uirevision="same",
-        bargap=0.25,
-    )
-    figure.update_xaxes(gridcolor=_FAINT, zerolinecolor=_FAINT)
-    figure.update_yaxes(gridcolor=_FAINT, zerolinecolor=_FAINT)
-    return figure.update_layout(**changes)
+def _figure(traces: Sequence[Any], height: int, **layout: Any) -> go.Figure:
+    """With the look that all have. Made in one call: each later change of a figure costs as much as the figure."""
+    axes = {axis: _AXIS | layout.pop(axis, {}) for axis in ("xaxis", "yaxis")}
+    return go.Figure(traces, _LOOK | {"height": height} | axes | layout)
 
 
 def flow(samples: Sequence[Any]) -> go.Figure:
     """Predictions a second and what waits, over the last minutes."""
     at = [sample.at for sample in samples]
-    figure = go.Figure()
-    figure.add_scatter(
-        x=at, y=[s.per_second for s in samples], name="Predictions a second", mode="lines", fill="tozeroy",
-        line={"color": ACCENT, "width": 2}, fillcolor="rgba(0,114,178,0.15)",
-        hovertemplate="%{y:,.0f} a second<extra></extra>",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=at, y=[s.lag for s in samples], name="Waiting to be scored", mode="lines",
-        line={"color": SUSPECT, "width": 2, "dash": "dot"}, hovertemplate="%{y:,.0f} waiting<extra></extra>",
-    )  # fmt: skip
-    return layout(figure, 280, yaxis={"rangemode": "tozero"}, hovermode="x unified")
+    traces = [
+        go.Scatter(
+            x=at, y=[s.per_second for s in samples], name="Predictions a second", mode="lines", fill="tozeroy",
+            line={"color": ACCENT, "width": 2}, fillcolor="rgba(0,114,178,0.15)",
+            hovertemplate="%{y:,.0f} a second<extra></extra>",
+        ),
+        go.Scatter(
+            x=at, y=[s.lag for s in samples], name="Waiting to be scored", mode="lines",
+            line={"color": SUSPECT, "width": 2, "dash": "dot"}, hovertemplate="%{y:,.0f} waiting<extra></extra>",
+        ),
+    ]  # fmt: skip
+    return _figure(traces, 280, yaxis={"rangemode": "tozero"}, hovermode="x unified")
 
 
 def scores(bands: pl.DataFrame, threshold_band: int, number_of_bands: int) -> go.Figure:
@@ -55,18 +54,18 @@ def scores(bands: pl.DataFrame, threshold_band: int, number_of_bands: int) -> go
     frame = bands.sort("band")
     edges = [band / number_of_bands for band in frame["band"]]
     suspect = [band >= threshold_band for band in frame["band"]]
-    figure = go.Figure()
+    traces = []
     for wanted, name, colour, pattern in ((False, "Below the threshold", USUAL, ""), (True, "Suspected", SUSPECT, "/")):
         at = [i for i, s in enumerate(suspect) if s == wanted]
-        figure.add_bar(
+        traces.append(go.Bar(
             x=[edges[i] + 0.5 / number_of_bands for i in at], y=[frame["transactions"][i] for i in at],
             width=0.9 / number_of_bands, name=name, marker={"color": colour, "pattern": {"shape": pattern}},
             customdata=[[edges[i], edges[i] + 1 / number_of_bands] for i in at],
             hovertemplate="score %{customdata[0]:.2f} to %{customdata[1]:.2f}: %{y:,}<extra></extra>",
-        )  # fmt: skip
-    return layout(
-        figure, 280, barmode="overlay",
-        xaxis={"title": "Score", "range": [0, 1.02], "tickformat": ".1f"}, yaxis={"type": "log", "title": None},
+        ))  # fmt: skip
+    return _figure(
+        traces, 280, barmode="overlay",
+        xaxis={"title": "Score", "range": [0, 1.02], "tickformat": ".1f"}, yaxis={"type": "log"},
     )  # fmt: skip
 
 
@@ -78,28 +77,26 @@ def ranking(frame: pl.DataFrame, currency: str) -> go.Figure:
         currency: the sign before amounts.
     """
     frame = frame.reverse()
-    figure = go.Figure(
-        go.Bar(
-            x=frame["suspected_amount"].to_list(),
-            y=[show.plain(_short(name)) for name in frame["name"]],
-            orientation="h",
-            marker={"color": SUSPECT},
-            text=[
-                " · ".join([show.money(a, currency), show.count(s), *([show.share(s, n)] if n else [])])
-                for a, s, n in frame.select("suspected_amount", "suspected", "transactions").iter_rows()
-            ],
-            textposition="auto",
-            insidetextfont={"color": "white"},
-            customdata=[
-                [show.plain(name), show.count(n), show.money(a, currency)]
-                for name, n, a in frame.select("name", "transactions", "amount").iter_rows()
-            ],
-            hovertemplate="<b>%{customdata[0]}</b><br>suspected: %{text}<br>of %{customdata[1]} transactions, "
-            "%{customdata[2]}<extra></extra>",
-        )
+    trace = go.Bar(
+        x=frame["suspected_amount"].to_list(),
+        y=[show.plain(_short(name)) for name in frame["name"]],
+        orientation="h",
+        marker={"color": SUSPECT},
+        text=[
+            " · ".join([show.money(a, currency), show.count(s), *([show.share(s, n)] if n else [])])
+            for a, s, n in frame.select("suspected_amount", "suspected", "transactions").iter_rows()
+        ],
+        textposition="auto",
+        insidetextfont={"color": "white"},
+        customdata=[
+            [show.plain(name), show.count(n), show.money(a, currency)]
+            for name, n, a in frame.select("name", "transactions", "amount").iter_rows()
+        ],
+        hovertemplate="<b>%{customdata[0]}</b><br>suspected: %{text}<br>of %{customdata[1]} transactions, "
+        "%{customdata[2]}<extra></extra>",
     )
-    return layout(
-        figure, 90 + 30 * frame.height, showlegend=False,
+    return _figure(
+        [trace], 90 + 30 * frame.height, showlegend=False,
         xaxis={"title": "Suspected amount", "tickprefix": currency}, yaxis={"automargin": True, "type": "category"},
     )  # fmt: skip
 
@@ -112,26 +109,24 @@ def week(frame: pl.DataFrame) -> go.Figure:
     """
     largest = max([*frame["suspected"].to_list(), 1])
     shares = [100 * s / n if n else 0 for s, n in frame.select("suspected", "transactions").iter_rows()]
-    figure = go.Figure(
-        go.Scatter(
-            x=frame["hour"].to_list(),
-            y=[show.WEEKDAYS[day] for day in frame["weekday"]],
-            mode="markers",
-            marker={
-                "size": [4 + 26 * (s / largest) ** 0.5 for s in frame["suspected"]],
-                "color": shares,
-                "colorscale": "YlOrRd",
-                "cmin": 0,
-                "line": {"width": 1, "color": "rgba(90,90,90,0.6)"},
-                "colorbar": {"title": {"text": "Share, %"}, "thickness": 10, "len": 0.9},
-            },
-            customdata=frame.select("suspected", "transactions").rows(),
-            hovertemplate="%{y} %{x}:00<br>%{customdata[0]:,} of %{customdata[1]:,} suspected "
-            "(%{marker.color:.2f} %)<extra></extra>",
-        )
+    trace = go.Scatter(
+        x=frame["hour"].to_list(),
+        y=[show.WEEKDAYS[day] for day in frame["weekday"]],
+        mode="markers",
+        marker={
+            "size": [4 + 26 * (s / largest) ** 0.5 for s in frame["suspected"]],
+            "color": shares,
+            "colorscale": "YlOrRd",
+            "cmin": 0,
+            "line": {"width": 1, "color": "rgba(90,90,90,0.6)"},
+            "colorbar": {"title": {"text": "Share, %"}, "thickness": 10, "len": 0.9},
+        },
+        customdata=frame.select("suspected", "transactions").rows(),
+        hovertemplate="%{y} %{x}:00<br>%{customdata[0]:,} of %{customdata[1]:,} suspected "
+        "(%{marker.color:.2f} %)<extra></extra>",
     )
-    return layout(
-        figure, 330,
+    return _figure(
+        [trace], 330,
         xaxis={"title": "Hour of the day, the shop's clock", "dtick": 3, "range": [-0.7, 23.7]},
         yaxis={"categoryorder": "array", "categoryarray": list(reversed(show.WEEKDAYS))},
     )  # fmt: skip
@@ -144,18 +139,19 @@ def days(frame: pl.DataFrame, currency: str) -> go.Figure:
         frame: `day`, `suspected`, `suspected_amount`, in order.
         currency: the sign before amounts.
     """
-    figure = go.Figure()
-    figure.add_bar(
-        x=frame["day"].to_list(), y=frame["suspected"].to_list(), name="Suspected", marker={"color": SUSPECT},
-        hovertemplate="%{x}: %{y:,} suspected<extra></extra>",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=frame["day"].to_list(), y=frame["suspected_amount"].to_list(), name="Their amount", yaxis="y2",
-        mode="lines+markers", line={"color": ACCENT, "width": 2},
-        hovertemplate=f"%{{x}}: {currency}%{{y:,.0f}}<extra></extra>",
-    )  # fmt: skip
-    return layout(
-        figure, 280, hovermode="x unified",
+    traces = [
+        go.Bar(
+            x=frame["day"].to_list(), y=frame["suspected"].to_list(), name="Suspected", marker={"color": SUSPECT},
+            hovertemplate="%{x}: %{y:,} suspected<extra></extra>",
+        ),
+        go.Scatter(
+            x=frame["day"].to_list(), y=frame["suspected_amount"].to_list(), name="Their amount", yaxis="y2",
+            mode="lines+markers", line={"color": ACCENT, "width": 2},
+            hovertemplate=f"%{{x}}: {currency}%{{y:,.0f}}<extra></extra>",
+        ),
+    ]  # fmt: skip
+    return _figure(
+        traces, 280, hovermode="x unified",
         yaxis2={"overlaying": "y", "side": "right", "showgrid": False, "rangemode": "tozero", "tickprefix": currency},
     )  # fmt: skip
 
@@ -166,17 +162,17 @@ def amounts(frame: pl.DataFrame) -> go.Figure:
     Args:
         frame: `label`, `suspected_share`, `all_share`, in order.
     """
-    figure = go.Figure()
+    traces = []
     for column, name, colour, pattern in (
         ("all_share", "All", USUAL, ""),
         ("suspected_share", "Suspected", SUSPECT, "/"),
     ):
-        figure.add_bar(
+        traces.append(go.Bar(
             x=frame["label"].to_list(), y=frame[column].to_list(), name=name,
             marker={"color": colour, "pattern": {"shape": pattern}},
             hovertemplate="%{x}: %{y:.1f} %<extra>" + name + "</extra>",
-        )  # fmt: skip
-    return layout(figure, 280, xaxis={"title": "Amount"}, yaxis={"ticksuffix": " %"})
+        ))  # fmt: skip
+    return _figure(traces, 280, xaxis={"title": "Amount"}, yaxis={"ticksuffix": " %"})
 
 
 def places(frame: pl.DataFrame, currency: str, number: str | None = None) -> go.Figure:
@@ -187,26 +183,27 @@ def places(frame: pl.DataFrame, currency: str, number: str | None = None) -> go.
         currency: the sign before amounts.
         number: of the transaction that stands out, if one does.
     """
-    figure = go.Figure()
-    figure.add_scatter(
-        x=LONGITUDE, y=LATITUDE, mode="lines", line={"color": "rgba(128,140,155,0.55)", "width": 1},
-        fill="toself", fillcolor="rgba(128,140,155,0.07)", hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+    traces = [
+        go.Scatter(
+            x=LONGITUDE, y=LATITUDE, mode="lines", line={"color": "rgba(128,140,155,0.55)", "width": 1},
+            fill="toself", fillcolor="rgba(128,140,155,0.07)", hoverinfo="skip", showlegend=False,
+        ),
+    ]  # fmt: skip
     lines_x, lines_y = [], []
     for lon, lat, home_lon, home_lat in frame.select(
         "merchant_lon", "merchant_lat", "customer_lon", "customer_lat"
     ).iter_rows():
         lines_x += [home_lon, lon, None]
         lines_y += [home_lat, lat, None]
-    figure.add_scatter(
+    traces.append(go.Scatter(
         x=lines_x, y=lines_y, mode="lines", name="Distance from home", hoverinfo="skip",
         line={"color": "rgba(213,94,0,0.45)", "width": 1.2},
-    )  # fmt: skip
-    figure.add_scatter(
+    ))  # fmt: skip
+    traces.append(go.Scatter(
         x=frame["customer_lon"].to_list(), y=frame["customer_lat"].to_list(), mode="markers", name="Home",
         marker={"symbol": "square", "size": 6, "color": HOME},
         text=[show.plain(city) for city in frame["customer_city"]], hovertemplate="home in %{text}<extra></extra>",
-    )  # fmt: skip
+    ))  # fmt: skip
     this = pl.col("transaction_number") == (number or "")
     for part, name, colour, symbol, size in (
         (
@@ -220,7 +217,7 @@ def places(frame: pl.DataFrame, currency: str, number: str | None = None) -> go.
     ):
         if not part.height:
             continue
-        figure.add_scatter(
+        traces.append(go.Scatter(
             x=part["merchant_lon"].to_list(), y=part["merchant_lat"].to_list(), mode="markers", name=name,
             customdata=[
                 [show.plain(_short(m)), show.money(a, currency), f"{d or 0:,.0f}", f"{p:.2f}", at, when]
@@ -232,13 +229,13 @@ def places(frame: pl.DataFrame, currency: str, number: str | None = None) -> go.
             marker={"size": size, "symbol": symbol, "color": colour, "line": {"width": 1, "color": "white"}},
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}, score %{customdata[3]}<br>"
             "%{customdata[2]} km from home<br>%{customdata[5]}<extra></extra>",
-        )  # fmt: skip
+        ))  # fmt: skip
     xs = [v for v in lines_x if v is not None] or [-125, -66]
     ys = [v for v in lines_y if v is not None] or [24, 50]
     pad_x, pad_y = max(0.6, (max(xs) - min(xs)) * 0.06), max(0.4, (max(ys) - min(ys)) * 0.06)
     axis = {"showgrid": False, "zeroline": False, "showticklabels": False}
-    return layout(
-        figure, 430,
+    return _figure(
+        traces, 430,
         # One degree of longitude is about 0.77 of one of latitude at 40 degrees north.
         xaxis=axis | {"range": [min(xs) - pad_x, max(xs) + pad_x], "constrain": "domain"},
         yaxis=axis | {"range": [min(ys) - pad_y, max(ys) + pad_y], "scaleanchor": "x", "scaleratio": 1.3},
@@ -254,13 +251,13 @@ def history(frame: pl.DataFrame, number: str, currency: str) -> go.Figure:
         number: of the one that is looked at.
         currency: the sign before amounts.
     """
-    figure = go.Figure()
+    traces = []
     this = pl.col("transaction_number") == number
     for part, name, colour, symbol, size in (
         (frame.filter(~this), "Earlier and later", USUAL, "circle", 9),
         (frame.filter(this), "This one", SUSPECT, "star", 17),
     ):
-        figure.add_scatter(
+        traces.append(go.Scatter(
             x=part["transaction_date"].to_list(), y=part["amount"].to_list(), mode="markers", name=name,
             marker={"color": colour, "symbol": symbol, "size": size, "line": {"width": 1, "color": "white"}},
             customdata=[
@@ -268,8 +265,8 @@ def history(frame: pl.DataFrame, number: str, currency: str) -> go.Figure:
                 for m, a, p in part.select("merchant", "amount", "fraud_probability").iter_rows()
             ],
             hovertemplate="<b>%{customdata[0]}</b><br>%{x}<br>%{customdata[1]}, score %{customdata[2]}<extra></extra>",
-        )  # fmt: skip
-    return layout(figure, 260, yaxis={"tickprefix": currency, "rangemode": "tozero"})
+        ))  # fmt: skip
+    return _figure(traces, 260, yaxis={"tickprefix": currency, "rangemode": "tozero"})
 
 
 def calibration(frame: pl.DataFrame) -> go.Figure:
@@ -278,17 +275,19 @@ def calibration(frame: pl.DataFrame) -> go.Figure:
     Args:
         frame: `score`, `observed`, `transactions`, per band.
     """
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", name="Perfect", line={"color": USUAL, "dash": "dash"}, hoverinfo="skip"
+    traces = []
+    traces.append(
+        go.Scatter(
+            x=[0, 1], y=[0, 1], mode="lines", name="Perfect", line={"color": USUAL, "dash": "dash"}, hoverinfo="skip"
+        )
     )
-    figure.add_scatter(
+    traces.append(go.Scatter(
         x=frame["score"].to_list(), y=frame["observed"].to_list(), mode="lines+markers", name="Observed",
         line={"color": SUSPECT, "width": 2}, customdata=frame["transactions"].to_list(),
         hovertemplate="score %{x:.2f}: %{y:.0%} were fraud, of %{customdata:,}<extra></extra>",
-    )  # fmt: skip
-    return layout(
-        figure, 300,
+    ))  # fmt: skip
+    return _figure(
+        traces, 300,
         xaxis={"title": "Score", "range": [0, 1.02]},
         yaxis={"title": "Share that was fraud", "tickformat": ".0%", "range": [0, 1.05]},
     )  # fmt: skip
@@ -300,22 +299,23 @@ def quality(frame: pl.DataFrame) -> go.Figure:
     Args:
         frame: `period`, `precision`, `recall`, `alerts`, in order.
     """
-    figure = go.Figure()
-    figure.add_bar(
-        x=frame["period"].to_list(), y=frame["alerts"].to_list(), name="Alerts", yaxis="y2",
-        marker={"color": _FAINT}, hovertemplate="%{y:,} alerts<extra></extra>",
-    )  # fmt: skip
+    traces: list[Any] = [
+        go.Bar(
+            x=frame["period"].to_list(), y=frame["alerts"].to_list(), name="Alerts", yaxis="y2",
+            marker={"color": _FAINT}, hovertemplate="%{y:,} alerts<extra></extra>",
+        ),
+    ]  # fmt: skip
     for column, name, colour, dash in (
         ("precision", "Precision", ACCENT, "solid"),
         ("recall", "Recall", SUSPECT, "dot"),
     ):
-        figure.add_scatter(
+        traces.append(go.Scatter(
             x=frame["period"].to_list(), y=frame[column].to_list(), name=name, mode="lines+markers",
             line={"color": colour, "width": 2, "dash": dash}, hovertemplate=name + " %{y:.0%}<extra></extra>",
-        )  # fmt: skip
-    return layout(
-        figure, 300, hovermode="x unified",
-        yaxis={"tickformat": ".0%", "range": [0, 1.05], "title": None},
+        ))  # fmt: skip
+    return _figure(
+        traces, 300, hovermode="x unified",
+        yaxis={"tickformat": ".0%", "range": [0, 1.05]},
         yaxis2={"overlaying": "y", "side": "right", "showgrid": False, "title": "Alerts", "rangemode": "tozero",
                 "tickformat": ",d", "tickmode": "sync"},
     )  # fmt: skip
@@ -327,15 +327,15 @@ def drift(frame: pl.DataFrame) -> go.Figure:
     Args:
         frame: `band`, `before`, `newest`.
     """
-    figure = go.Figure()
+    traces = []
     for column, name, colour, pattern in (("before", "Before", USUAL, ""), ("newest", "Newest days", ACCENT, "/")):
-        figure.add_bar(
+        traces.append(go.Bar(
             x=[(band + 0.5) / COARSE_BANDS for band in frame["band"]], y=frame[column].to_list(), name=name,
             marker={"color": colour, "pattern": {"shape": pattern}},
             hovertemplate=name + ": %{y:.2%}<extra></extra>",
-        )  # fmt: skip
-    return layout(
-        figure, 260, hovermode="x unified", xaxis={"title": "Score", "range": [0, 1.02], "tickformat": ".1f"},
+        ))  # fmt: skip
+    return _figure(
+        traces, 260, hovermode="x unified", xaxis={"title": "Score", "range": [0, 1.02], "tickformat": ".1f"},
         yaxis={"type": "log", "tickformat": ".2%", "dtick": 1},
     )  # fmt: skip
 
@@ -348,16 +348,14 @@ def anything(frame: pl.DataFrame) -> go.Figure | None:
     if not names or not values or frame.height < 2:
         return None
     top = frame.head(40)
-    figure = go.Figure(
-        go.Bar(
-            x=[show.plain(_short(v)) for v in top[names[0]]],
-            y=top[values[0]].to_list(),
-            marker={"color": ACCENT},
-            hovertemplate="%{x}: %{y:,}<extra></extra>",
-        )
+    trace = go.Bar(
+        x=[show.plain(_short(v)) for v in top[names[0]]],
+        y=top[values[0]].to_list(),
+        marker={"color": ACCENT},
+        hovertemplate="%{x}: %{y:,}<extra></extra>",
     )
-    return layout(
-        figure, 340, xaxis={"title": show.plain(names[0]), "type": "category"}, yaxis={"title": show.plain(values[0])}
+    return _figure(
+        [trace], 340, xaxis={"title": show.plain(names[0]), "type": "category"}, yaxis={"title": show.plain(values[0])}
     )
 
 
