@@ -4,7 +4,7 @@ import signal
 import time
 
 from scoring.consumer import SESSION_TIMEOUT_MS
-from tests.faults.arena import Case
+from tests.faults.case import Case
 from tests.faults.plan import POINTS
 
 # Past it, the group gives a frozen scorer's partitions to another.

@@ -11,7 +11,7 @@ import onnxruntime
 
 from infra.local import jars
 from tests.faults import mutations
-from tests.faults.arena import Report
+from tests.faults.case import Report
 
 VARIABLE = "FAULTS_RESULTS"
 COMMAND_VARIABLE = "FAULTS_COMMAND"

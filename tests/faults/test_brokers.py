@@ -11,8 +11,10 @@ import pytest
 
 from infra.local import stack
 from infra.local.guard import guarded
+from infra.local.registry import KAFKA
 from infra.settings import LocalSettings, Settings
-from tests.faults.arena import KAFKA, Arena, Case, gone
+from tests.faults.arena import Arena
+from tests.faults.case import Case, gone
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.server]

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from infra.hazelcast import connect
+from infra.local.registry import HAZELCAST
 from infra.projection import Projection
-from tests.faults.arena import HAZELCAST, Arena
+from tests.faults.arena import Arena
 from verify.verification import Options
 
 pytestmark = [pytest.mark.faults, pytest.mark.server]

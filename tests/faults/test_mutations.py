@@ -6,7 +6,8 @@ import pytest
 
 from infra.errors import FraudflowError
 from tests.faults import cases, mutations
-from tests.faults.arena import Arena, Case
+from tests.faults.arena import Arena
+from tests.faults.case import Case
 from tests.faults.test_brokers import frozen_in_commit
 
 pytestmark = [pytest.mark.mutations, pytest.mark.server]

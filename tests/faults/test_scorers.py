@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.registry import HAZELCAST, KAFKA
 from scoring.supervisor import Supervisor
 from tests.conftest import environment
 from tests.faults import cases
-from tests.faults.arena import HAZELCAST, KAFKA, SMALL_BATCH, Arena, together
+from tests.faults.arena import Arena, together
+from tests.faults.case import SMALL_BATCH
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.server]

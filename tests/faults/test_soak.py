@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from infra.local.registry import HAZELCAST, KAFKA
 from tests.faults import results
-from tests.faults.arena import HAZELCAST, KAFKA, Arena, Case, gone
+from tests.faults.arena import Arena
+from tests.faults.case import Case, gone
 from tests.faults.plan import POINTS
 
 pytestmark = [pytest.mark.soak, pytest.mark.server]
