@@ -195,6 +195,9 @@ def follower(kafka: KafkaSettings) -> Consumer:
         "log_level": 0,
         # By default fetching rests for a second when the queue is full: what is behind is read in bursts then.
         "fetch.queue.backoff.ms": 10,
+        # What comes in 100 ms, or a lot: otherwise the broker is asked once for each batch of each scorer.
+        "fetch.min.bytes": 100_000,
+        "fetch.wait.max.ms": 100,
     }
     return Consumer(reader_config(kafka, "fraudflow-dashboard") | config)
 

@@ -217,6 +217,9 @@ class Projection:
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
             "max.poll.records": "10000",
+            # What comes in 100 ms, or a lot: otherwise each reader asks the broker once for each batch of each scorer.
+            "fetch.min.bytes": "100000",
+            "fetch.max.wait.ms": "100",
         } | java_login(settings.kafka)
 
     def _execute(self, statement: str) -> None:
