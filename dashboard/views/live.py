@@ -29,12 +29,17 @@ def page() -> None:
         key="threshold", bind="query-params",
         help="Moves what counts as suspected on this page; the scorer's own alert threshold is a setting.",
     )  # fmt: skip
+    _now(shared, threshold)
+
+
+# One part that draws itself anew: each would be a run of its own, with messages of its own.
+@st.fragment(run_every=frame.REFRESH)
+def _now(shared: Services, threshold: float) -> None:
     _totals(shared, threshold)
     _flow(shared)
     _alerts(shared)
 
 
-@st.fragment(run_every=frame.REFRESH)
 def _totals(shared: Services, threshold: float) -> None:
     currency = shared.settings.dashboard.currency
     bands = shared.whole.count(Filters(), "band")
@@ -48,7 +53,6 @@ def _totals(shared: Services, threshold: float) -> None:
     frame.freshness([bands], shared.settings.dashboard.time_zone)
 
 
-@st.fragment(run_every=frame.REFRESH)
 def _flow(shared: Services) -> None:
     samples = list(shared.stream.samples)
     last = samples[-1] if samples else None
@@ -75,7 +79,6 @@ def _flow(shared: Services) -> None:
     )  # fmt: skip
 
 
-@st.fragment(run_every=frame.REFRESH)
 def _alerts(shared: Services) -> None:
     settings = shared.settings.dashboard
     newest = shared.stream.alerts()[:_SHOWN_ALERTS]
