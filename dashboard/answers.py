@@ -72,6 +72,8 @@ class _Entry:
     """When somebody wanted to see it."""
     fresh_seconds: float = 0.0
     error: str | None = None
+    forgotten: bool = False
+    """Whether the frame was too old to be shown when the question began to run."""
     running: "Future[None] | None" = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -117,16 +119,18 @@ class Answers:
         """What to wait for, if the answer cannot be shown as it is."""
         with entry.lock:
             now = time.monotonic()
-            forgotten = now - entry.looked > _OLD_SECONDS and now - entry.asked > fresh_seconds
+            # Nothing is what a new system answers first, and it costs nothing to count it again.
+            nothing = entry.frame is not None and not entry.frame.height
+            old = now - entry.looked > (fresh_seconds if nothing else _OLD_SECONDS)
+            forgotten = old and now - entry.asked > fresh_seconds
             entry.looked, entry.fresh_seconds = now, fresh_seconds
-            if _runs(entry):
-                return entry.running if entry.frame is None else None
-            if entry.error and now - entry.asked < _AGAIN_AFTER_ERROR_SECONDS:
-                return None
-            if entry.frame is not None and not entry.error and not forgotten:
-                return None
-            entry.running = self._pool.submit(self._fetch, entry)
-            return entry.running if entry.frame is None or forgotten else None
+            if not _runs(entry):
+                if entry.error and now - entry.asked < _AGAIN_AFTER_ERROR_SECONDS:
+                    return None
+                if entry.frame is not None and not entry.error and not forgotten:
+                    return None
+                entry.running, entry.forgotten = self._pool.submit(self._fetch, entry), forgotten
+            return entry.running if entry.frame is None or entry.forgotten else None
 
     def _renew_for_ever(self) -> None:
         while True:

@@ -33,3 +33,19 @@ def test_answers_are_renewed_while_somebody_looks(settings, client):
     assert suspected(since=((0, 10),)) == 190 - below
     assert suspected(since=((0, 50),), wait_seconds=0) is not None, "counting moved on, and nothing is known any more"
     until(lambda: suspected(since=((0, 50),), wait_seconds=0) == 150 - below, what="an answer from the new beginning")
+
+
+def test_whoever_comes_next_does_not_see_that_nothing_was_there(settings, client):
+    Projection(client, settings).ensure()
+    # So little that an answer which is looked at is not renewed meanwhile.
+    answers = Answers(Cluster(settings.hazelcast, query_seconds=20), renewing_share=0.0001)
+    question = queries.suspected(Filters())
+    (empty,) = answers.ask(question, fresh_seconds=0, wait_seconds=30)
+    assert tally.total(empty.frame)[0] == 0
+    until(lambda: answers.ask(question, wait_seconds=0)[0].as_of != empty.as_of, what="the one renewal")
+    produce(settings, [prediction(i) for i in range(100)])
+    suspected = 100 - round(LOWEST * 100)
+    until(lambda: client.get_map(SUSPECTS).size().result() == suspected, what="the suspects")
+    answers.ask(question, fresh_seconds=0, wait_seconds=0)  # as a page does, ahead of its parts
+    (answer,) = answers.ask(question, fresh_seconds=0, wait_seconds=30)
+    assert tally.total(answer.frame)[0] == suspected
