@@ -275,17 +275,16 @@ def calibration(frame: pl.DataFrame) -> go.Figure:
     Args:
         frame: `score`, `observed`, `transactions`, per band.
     """
-    traces = []
-    traces.append(
+    traces = [
         go.Scatter(
-            x=[0, 1], y=[0, 1], mode="lines", name="Perfect", line={"color": USUAL, "dash": "dash"}, hoverinfo="skip"
-        )
-    )
-    traces.append(go.Scatter(
-        x=frame["score"].to_list(), y=frame["observed"].to_list(), mode="lines+markers", name="Observed",
-        line={"color": SUSPECT, "width": 2}, customdata=frame["transactions"].to_list(),
-        hovertemplate="score %{x:.2f}: %{y:.0%} were fraud, of %{customdata:,}<extra></extra>",
-    ))  # fmt: skip
+            x=[0, 1], y=[0, 1], mode="lines", name="Perfect", line={"color": USUAL, "dash": "dash"}, hoverinfo="skip",
+        ),
+        go.Scatter(
+            x=frame["score"].to_list(), y=frame["observed"].to_list(), mode="lines+markers", name="Observed",
+            line={"color": SUSPECT, "width": 2}, customdata=frame["transactions"].to_list(),
+            hovertemplate="score %{x:.2f}: %{y:.0%} were fraud, of %{customdata:,}<extra></extra>",
+        ),
+    ]  # fmt: skip
     return _figure(
         traces, 300,
         xaxis={"title": "Score", "range": [0, 1.02]},
