@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 # A batch is what has arrived: the first message is waited for, the others are taken if they are there. Under
 # load the queue is full and batches grow to max_batch; when idle a batch is one message, at once.
 IDLE_POLL_SECONDS = 0.2
-# A batch smaller than this waits for the commit that is under way, and takes what comes meanwhile: to score it could
-# not begin its own commit earlier. A larger one is scored while it waits.
+# A batch smaller than this waits for the commit that is under way, and takes what comes meanwhile: if it were scored it
+# could not begin its own commit earlier. A larger one is scored while it waits.
 SMALL_BATCH = 500
 # After a kill -9 the group hands the partitions over when the session has timed out.
 SESSION_TIMEOUT_MS = 6_000
@@ -46,8 +46,10 @@ class BatchConsumer:
     (confluent-kafka 2.16): a question that the broker answers late would hold up the batches.
     """
 
-    def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, settle: Callable[[], None]):
-        """`settle` waits for the commit that is under way; it may raise `Aborted`."""
+    def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, settle: Callable[[], float]):
+        """`settle` waits for the commit that is under way, and says for how many seconds more a small batch should
+        grow; it may raise `Aborted`.
+        """
         self._topic = kafka.topics.transactions
         self._max_batch = scoring.max_batch
         self._settle = settle
@@ -96,8 +98,7 @@ class BatchConsumer:
         at_ns = time.perf_counter_ns()
         messages = [first, *self._more(self._max_batch - 1)] if first is not None else []
         if 0 < len(messages) < SMALL_BATCH:
-            self._settle()
-            messages += self._more(self._max_batch - len(messages))
+            messages += self._more(self._max_batch - len(messages), self._settle())
         if self._rebalanced:
             raise Rebalanced
         if self._not_committed:
@@ -111,8 +112,8 @@ class BatchConsumer:
         book = [TopicPartition(self._topic, p or 0, offset + 1) for p, offset in last.items()]
         return Taken(messages, book, at_ns)
 
-    def _more(self, count: int) -> list[Message]:
-        return self._consumer.consume(count, 0) if count else []
+    def _more(self, count: int, seconds: float = 0.0) -> list[Message]:
+        return self._consumer.consume(count, max(seconds, 0.0)) if count else []
 
     def committed(self) -> list[TopicPartition]:
         """The committed offsets of the assigned partitions, negative where there is none, with their metadata.

@@ -78,7 +78,7 @@ class ScoringLoop:
         else:
             time.sleep(RETRY_SECONDS)
 
-    def _attempt(self, step: Callable[[], None]) -> bool:
+    def _attempt(self, step: Callable[[], object]) -> bool:
         try:
             step()
         except Rebalanced:
@@ -137,19 +137,24 @@ class ScoringLoop:
         """The input's partitions that are this scorer's now; from any thread."""
         return self._consumer.partitions
 
-    def _settle(self) -> None:
+    def _settle(self) -> float:
         """Wait for the end of the commit that is under way, if one is.
+
+        Returns:
+            For how many seconds a small batch should go on growing.
 
         Raises:
             Aborted: it was none.
         """
         committing, self._committing = self._committing, None
         committed_ns = self._producer.settle()
-        if committing is not None:
-            batch, taken_ns = committing
-            batch.latency.add((committed_ns - taken_ns) / 1e9, batch.transactions)
-            self.counters.add(batch)
-            self._breaker.add(batch)
+        if committing is None:
+            return 0.0
+        batch, taken_ns = committing
+        batch.latency.add((committed_ns - taken_ns) / 1e9, batch.transactions)
+        self.counters.add(batch)
+        self._breaker.add(batch)
+        return self._producer.rest_seconds - (time.perf_counter_ns() - committed_ns) / 1e9
 
     def _outputs(self, taken: Taken, batch: Counters) -> list[Output]:
         """Score a batch piece by piece, and count it."""
