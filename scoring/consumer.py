@@ -47,9 +47,7 @@ class BatchConsumer:
     """
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, settle: Callable[[], float]):
-        """`settle` waits for the commit that is under way, and says for how many seconds more a small batch should
-        grow; it may raise `Aborted`.
-        """
+        """Args: `settle` waits for the commit under way; gives the seconds to take more in; may raise `Aborted`."""
         self._topic = kafka.topics.transactions
         self._max_batch = scoring.max_batch
         self._settle = settle

@@ -84,7 +84,7 @@ class TransactionalProducer(_Committer):
     """
 
     # Partitions cannot join a transaction before the markers of the last one are written, and librdkafka asks again
-    # after 20 ms, whatever `retry.backoff.ms` says. Without a rest that befell one small batch in 25, with it one in 100.
+    # after 20 ms, whatever `retry.backoff.ms` says: without a rest one small batch in 25, with it one in 100.
     rest_seconds = 0.0025
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, slot: str):
