@@ -51,6 +51,7 @@ class _Session:
         """Open the page and keep it open until cancelled."""
         await self._ask("")
         drawn: set[str] = set()
+        fragments: dict[str, str] = {}  # by the hash of what they drew
         try:
             async for data in self._socket:
                 message = ForwardMsg.FromString(data if isinstance(data, bytes) else data.encode())
@@ -61,12 +62,14 @@ class _Session:
                     self._every(message.auto_rerun.fragment_id, message.auto_rerun.interval)
                 elif kind == "delta":
                     drawn.add(message.delta.fragment_id)
+                    fragments[message.hash] = message.delta.fragment_id
                     self._seen.exceptions += message.delta.new_element.WhichOneof("type") == "exception"
+                elif kind == "ref_hash":  # the same as it was drawn before
+                    drawn.add(fragments[message.ref_hash])
                 elif kind == "script_finished":
                     part = message.script_finished == ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY
-                    # Parts that are asked for at the same time are drawn in one run. One in which nothing is new comes
-                    # as hashes of what was sent before, without a name: it is the one that was asked for first.
-                    for fragment in (drawn or set(list(self._asked)[:1])) if part else {""}:
+                    # Parts that are asked for at the same time are drawn in one run.
+                    for fragment in drawn if part else {""}:
                         self._finished(fragment)
         finally:
             for timer in self._timers.values():
