@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
@@ -50,26 +50,19 @@ class _Session:
     async def live(self) -> None:
         """Open the page and keep it open until cancelled."""
         await self._ask("")
-        drawn: set[str] = set()
-        fragments: dict[str, str] = {}  # by the hash of what they drew
         try:
             async for data in self._socket:
                 message = ForwardMsg.FromString(data if isinstance(data, bytes) else data.encode())
                 kind = message.WhichOneof("type")
-                if kind == "new_session":
-                    drawn = set()
-                elif kind == "auto_rerun":
+                if kind == "auto_rerun":
                     self._every(message.auto_rerun.fragment_id, message.auto_rerun.interval)
+                elif kind == "stop_auto_rerun":
+                    self._never(message.stop_auto_rerun.fragment_ids)
                 elif kind == "delta":
-                    drawn.add(message.delta.fragment_id)
-                    fragments[message.hash] = message.delta.fragment_id
                     self._seen.exceptions += message.delta.new_element.WhichOneof("type") == "exception"
-                elif kind == "ref_hash":  # the same as it was drawn before
-                    drawn.add(fragments[message.ref_hash])
-                elif kind == "script_finished":
-                    part = message.script_finished == ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY
-                    # Parts that are asked for at the same time are drawn in one run.
-                    for fragment in drawn if part else {""}:
+                elif kind == "script_finished" and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+                    # Parts that are asked for at the same time are drawn in one run; a whole page names none.
+                    for fragment in message.metadata.run.fragment_ids or [""]:
                         self._finished(fragment)
         finally:
             for timer in self._timers.values():
@@ -96,6 +89,12 @@ class _Session:
 
         if fragment not in self._timers:
             self._timers[fragment] = asyncio.create_task(again())
+
+    def _never(self, fragments: Iterable[str]) -> None:
+        for fragment in fragments:
+            self._asked.pop(fragment, None)
+            if timer := self._timers.pop(fragment, None):
+                timer.cancel()
 
 
 async def _person(url: str, path: str, seen: Seen) -> None:
