@@ -68,7 +68,7 @@ def name_the_group_only() -> None:
     construct = BatchConsumer.__init__
     assert BatchConsumer.group_metadata
 
-    def constructed(self: BatchConsumer, kafka: Any, scoring: Any, settle: Callable[[], None]) -> None:
+    def constructed(self: BatchConsumer, kafka: Any, scoring: Any, settle: Callable[[], float]) -> None:
         construct(self, kafka, scoring, settle)
         self._stranger = Consumer(client_config(kafka) | {"group.id": scoring.group_id})
 
