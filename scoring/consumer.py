@@ -96,7 +96,8 @@ class BatchConsumer:
         at_ns = time.perf_counter_ns()
         messages = [first, *self._more(self._max_batch - 1)] if first is not None else []
         if 0 < len(messages) < SMALL_BATCH:
-            messages += self._more(self._max_batch - len(messages), self._settle())
+            rest = self._settle()
+            messages += self._more(self._max_batch - len(messages), rest)
         if self._rebalanced:
             raise Rebalanced
         if self._not_committed:
@@ -111,7 +112,7 @@ class BatchConsumer:
         return Taken(messages, book, at_ns)
 
     def _more(self, count: int, seconds: float = 0.0) -> list[Message]:
-        return self._consumer.consume(count, max(seconds, 0.0)) if count else []
+        return self._consumer.consume(count, seconds) if count else []
 
     def committed(self) -> list[TopicPartition]:
         """The committed offsets of the assigned partitions, negative where there is none, with their metadata.

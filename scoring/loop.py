@@ -154,7 +154,7 @@ class ScoringLoop:
         batch.latency.add((committed_ns - taken_ns) / 1e9, batch.transactions)
         self.counters.add(batch)
         self._breaker.add(batch)
-        return self._producer.rest_seconds - (time.perf_counter_ns() - committed_ns) / 1e9
+        return max(self._producer.rest_seconds - (time.perf_counter_ns() - committed_ns) / 1e9, 0.0)
 
     def _outputs(self, taken: Taken, batch: Counters) -> list[Output]:
         """Score a batch piece by piece, and count it."""
