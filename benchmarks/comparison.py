@@ -7,19 +7,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from benchmarks import latency, throughput
+from benchmarks import java_peers, latency, throughput
 from benchmarks.bench import STATIC_MODEL, Bench
 from benchmarks.follow import Topic, follow
 from benchmarks.processes import Measured, peer_python, started
 from infra.errors import TerminalError, TransientError
 from infra.kafka import client_config, partitions
-from infra.local import jars, java
-from infra.settings import LocalSettings, Settings
+from infra.settings import Settings
 
 FOLDER = Path(__file__).parent / "peers"
 _TOLERANCE = 1e-5
@@ -34,13 +33,13 @@ _INSTALL_SECONDS = 300
 
 @dataclass(frozen=True)
 class Peer:
-    """One way of doing the same work. `arguments` are those of its environment's Python."""
+    """One way of doing the same work. `arguments` are those of its environment's Python, or of the Java program."""
 
     name: str
     arguments: Sequence[str]
     exactly_once: bool
-    on_java: bool = False
-    """Flink's: it needs a runtime and a connector, and starts too slowly for the quick run."""
+    java: Literal["", "flink", "jet"] = ""
+    """Whose program starts a Java runtime: it needs jars, and starts too slowly for the quick run."""
 
 
 PEERS = (
@@ -50,8 +49,11 @@ PEERS = (
     Peer("Quix Streams, exactly-once", ("quix.py", "--exactly-once"), True),
     Peer("Bytewax, by row", ("-m", "bytewax.run", "bytewax_flow:by_row()"), False),
     Peer("Bytewax, batch operator", ("-m", "bytewax.run", "bytewax_flow:by_batch()"), False),
-    Peer("PyFlink", ("flink_job.py",), False, on_java=True),
-    Peer("PyFlink, exactly-once", ("flink_job.py", "--exactly-once"), True, on_java=True),
+    Peer("PyFlink", ("flink_job.py",), False, java="flink"),
+    Peer("PyFlink, exactly-once", ("flink_job.py", "--exactly-once"), True, java="flink"),
+    Peer("Hazelcast Jet in Java", (), False, java="jet"),
+    Peer("Hazelcast Jet in Java, exactly-once", ("--exactly-once",), True, java="jet"),
+    Peer("Hazelcast Jet in Java, features in its maps", ("--maps",), False, java="jet"),
 )
 
 
@@ -72,12 +74,12 @@ def measure(bench: Bench) -> dict[str, Any]:
     count = _QUICK_TRANSACTIONS if bench.quick else _TRANSACTIONS
     rows = [{"name": "fraudflow, exactly-once", "exactly_once": True} | ours]
     for peer in PEERS:
-        if bench.quick and peer.on_java:
+        if bench.quick and peer.java:
             continue
         bench.progress(f"peers: {peer.name}")
         figures = _throughput(bench, peer, python, answers, count)
         # What waits for an answer looks for its key, and PyFlink's sink can write none but the whole row.
-        if not bench.quick and not peer.on_java:
+        if not bench.quick and peer.java != "flink":
             figures["latency_ms"] = _latency(bench, peer, python)
         rows.append(
             {"name": peer.name, "exactly_once": peer.exactly_once}
@@ -128,18 +130,14 @@ def running(bench: Bench, peer: Peer, python: Path, settings: Settings, **extra:
         "PEER_STATE": str(bench.home / settings.scoring.group_id),
         "PYTHONPATH": str(FOLDER),
     }
-    if peer.on_java:
-        variables |= {"PEER_FLINK_CONNECTOR": str(_connector()), "JAVA_HOME": str(java.home())}
-    arguments = [str(FOLDER / a) if a.endswith(".py") else a for a in peer.arguments]
-    environment = bench.environment(settings) | variables | extra
-    with started(bench, [[str(python), *arguments]], environment, "peer") as measured:
+    if peer.java == "flink":
+        variables |= java_peers.flink_environment()
+    if peer.java == "jet":
+        command = java_peers.jet_command(bench, peer.arguments)
+    else:
+        command = [str(python), *(str(FOLDER / a) if a.endswith(".py") else a for a in peer.arguments)]
+    with started(bench, [command], bench.environment(settings) | variables | extra, "peer") as measured:
         yield measured
-
-
-def _connector() -> Path:
-    """Flink's Kafka connector, fetched and checked as the local stack's jars are."""
-    (path,) = jars.ensure(jars.locked("flink", FOLDER / "jars.lock"), LocalSettings())
-    return path
 
 
 def _throughput(bench: Bench, peer: Peer, python: Path, answers: dict[str, float], count: int) -> dict[str, Any]:
