@@ -30,7 +30,7 @@ _SERVER_ENV = {
 _WORKER_COMMAND = f"-m prefect worker start --pool {POOL} --type process --install-policy never".split()
 _WORKER_ENV = {
     "PREFECT_WORKER_QUERY_SECONDS": "2",
-    # The automation that finds dead runs waits for three missing heartbeats; Prefect's 180 s is 9 minutes.
+    # The automation that finds dead runs waits for five of them; of Prefect's own, 180 s, that would be 15 minutes.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "DO_NOT_TRACK": "1",
 }

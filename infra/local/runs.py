@@ -21,6 +21,8 @@ _CANCEL_SECONDS = 45
 _ENDED = ["prefect.flow-run.Completed", "prefect.flow-run.Failed", "prefect.flow-run.Cancelled"]
 _CRASHED = "prefect.flow-run.Crashed"
 _HEARTBEAT = "prefect.flow-run.heartbeat"
+# Five heartbeats: one has 60 s to get into the server's SQLite file, and two in a row were seen to miss it.
+_SILENT_SECONDS = 150
 _OURS = "Made by `fraudflow up`."
 
 
@@ -150,7 +152,7 @@ def _runs_here(infrastructure_pid: str, home: Path) -> bool:
 def _silent_runs_crash() -> dict[str, Any]:
     return {
         "name": "fraudflow: runs that fell silent have crashed",
-        "description": f"{_OURS} Three heartbeats of 30 s are missing.",
+        "description": f"{_OURS} No heartbeat for {_SILENT_SECONDS} s.",
         "enabled": True,
         "trigger": {
             "type": "event",
@@ -160,9 +162,11 @@ def _silent_runs_crash() -> dict[str, Any]:
             "after": [_HEARTBEAT],
             "expect": [_HEARTBEAT, *_ENDED, _CRASHED],
             "threshold": 1,
-            "within": 90,
+            "within": _SILENT_SECONDS,
         },
-        "actions": [{"type": "change-flow-run-state", "state": "CRASHED", "message": "no heartbeat for 90 s"}],
+        "actions": [
+            {"type": "change-flow-run-state", "state": "CRASHED", "message": f"no heartbeat for {_SILENT_SECONDS} s"}
+        ],
     }
 
 
