@@ -14,12 +14,12 @@ import orjson
 import polars as pl
 from confluent_kafka import KafkaException, Producer
 
-from dashboard import links, show
+from dashboard import links, queries, show
 from dashboard.cluster import Cluster
 from dashboard.links import Link, LinkRefused
 from dashboard.stream import Stream
 from infra.errors import TransientError
-from infra.hazelcast import PREDICTIONS, SUSPECTS
+from infra.hazelcast import PREDICTIONS
 from infra.kafka import client_config, explained
 from infra.settings import Settings
 
@@ -121,11 +121,14 @@ class Desk:
         Raises:
             TransientError: Hazelcast is away.
         """
-        # The map of the suspects reaches further back than that of all.
-        held = (self._cluster.on_map(name, lambda held: held.get(number)) for name in (PREDICTIONS, SUSPECTS))
-        value = next((value for value in held if value is not None), None)
+        value = self._cluster.on_map(PREDICTIONS, lambda predictions: predictions.get(number))
         if value is None:
-            return None
+            # The map of the suspects reaches further back than that of all.
+            question = queries.record(number)
+            suspect = self._cluster.query(question.statement, *question.parameters)
+            if suspect.is_empty():
+                return None
+            value = suspect.item()
         record = orjson.loads(str(value))
         record.pop("credit_card_number", None)
         return record

@@ -20,7 +20,7 @@ from dashboard import show
 from dashboard.cluster import Cluster
 from infra.errors import TerminalError, TransientError
 from infra.hazelcast import PREDICTION_VIEW, PREDICTIONS
-from infra.projection import VIEW_COLUMNS
+from infra.projection_sql import VIEW_COLUMNS
 
 MAPPINGS: dict[str, tuple[str, ...]] = {
     PREDICTIONS: tuple(VIEW_COLUMNS),

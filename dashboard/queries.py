@@ -10,7 +10,8 @@ from typing import Any
 
 from dashboard.answers import Question
 from infra.hazelcast import SUSPECTS
-from infra.projection import LOWEST_SUSPICION as LOWEST
+from infra.projection_sql import LOWEST_SUSPICION as LOWEST
+from infra.projection_sql import SUSPECT_RECORDS
 
 BANDS = 100
 """Score bands: band b holds the scores from b / 100 on; a score of exactly 1 has band 100."""
@@ -98,8 +99,8 @@ def suspected(filters: Filters, *dimensions: str, since: Since = ()) -> Question
 
 
 def explored(threshold: float, filters: Filters, dimension: str, since: Since) -> list[Question]:
-    """All that a page with these choices asks."""
-    counted = ((), (dimension,), CLOCK, ("day",), ("amount_band",))
+    """All that a page with these choices asks, in the order in which it is drawn."""
+    counted = (("amount_band",), (dimension,), CLOCK, ("day",))
     counts = [suspected(filters, *keys, since=since) for keys in counted]
     return [*counts, suspects(threshold, filters, since)]
 
@@ -120,6 +121,11 @@ def queue(threshold: float, limit: int) -> Question:
         f"WHERE fraud_probability >= ? ORDER BY at_risk DESC LIMIT {int(limit)}",
         (threshold,),
     )
+
+
+def record(number: str) -> Question:
+    """A suspect's whole prediction, as JSON: one row, or none."""
+    return Question(f'SELECT record FROM "{SUSPECT_RECORDS}" WHERE __key = ?', (number,))
 
 
 def suspicion(threshold: float) -> Question:

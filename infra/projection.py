@@ -15,100 +15,15 @@ from hazelcast.errors import HazelcastError
 from hazelcast.sql import HazelcastSqlError
 
 from infra.errors import TerminalError, TransientError
-from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS, PROJECTED, SUSPECTS, connect
+from infra.hazelcast import PREDICTIONS, PROJECTED, connect
+from infra.projection_sql import JOBS, MAPPINGS, TOPIC_MAPPING
 from infra.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
 
-_TOPIC_MAPPING = "predictions_topic"
 # Java's names of what a broker, or a client of it, does not put up with.
 _REFUSALS = ("AuthenticationException", "AuthorizationException", "SSLHandshakeException", "KafkaException: Failed to")
 _REFUSAL_SECONDS = 10.0
-_JOBS = ("predictions_to_map", "predictions_to_card_activity", "predictions_to_suspects")
-
-# What existing readers of predictionResult know, and what was added; name and SQL type.
-PREDICTION_COLUMNS = {
-    "transaction_number": "VARCHAR",
-    "transaction_date": "VARCHAR",
-    "is_fraud": "INTEGER",
-    "amount": "DOUBLE",
-    "merchant": "VARCHAR",
-    "category": "VARCHAR",
-    "merchant_lat": "DOUBLE",
-    "merchant_lon": "DOUBLE",
-    "credit_card_number": "VARCHAR",
-    "card_token": "VARCHAR",
-    "card_last4": "VARCHAR",
-    "customer_name": "VARCHAR",
-    "customer_city": "VARCHAR",
-    "customer_age_group": "VARCHAR",
-    "customer_gender": "VARCHAR",
-    "customer_lat": "DOUBLE",
-    "customer_lon": "DOUBLE",
-    "distance_from_home": "DOUBLE",
-    "transaction_weekday_code": "INTEGER",
-    "transaction_hour_code": "INTEGER",
-    "transaction_month_code": "INTEGER",
-    "fraud_probability": "DOUBLE",
-    "fraud_model_prediction": "INTEGER",
-    "source_partition": "INTEGER",
-    "source_offset": "BIGINT",
-    "model_version": "VARCHAR",
-    "features_version": "VARCHAR",
-    "challenger_version": "VARCHAR",
-    "challenger_probability": "DOUBLE",
-    "inference_time_ns": "BIGINT",
-    "transaction_processing_total_time": "BIGINT",
-}
-
-# Card numbers are whole where masking is off: what people write SQL over has none.
-VIEW_COLUMNS = {name: kind for name, kind in PREDICTION_COLUMNS.items() if name != "credit_card_number"}
-
-LOWEST_SUSPICION = 0.02
-"""The lowest score of what is kept among the suspected: a few percent of all, which most questions are about."""
-
-
-# How the jobs write a map, by its name; and how SQL reads one.
-_RAW = {name: f"{name}_raw" for name in (PREDICTIONS, SUSPECTS)} | {CARD_ACTIVITY: CARD_ACTIVITY}
-_FLAT = {
-    PREDICTIONS: (PREDICTIONS, PREDICTION_COLUMNS),
-    PREDICTION_VIEW: (PREDICTIONS, VIEW_COLUMNS),
-    SUSPECTS: (SUSPECTS, VIEW_COLUMNS),
-}
-
-
-def _text_of(field: str) -> str:
-    """SQL: a field whose value is a string without escapes, cut out of the JSON's text; parsed where that fails.
-
-    A quote inside a JSON string has a backslash before it, so no value can pass for the field.
-    """
-    head = f'"{field}":"'
-    at = f"POSITION('{head}' IN this)"
-    start = f"CAST({at} + {len(head)} AS INTEGER)"
-    length = f"CAST(POSITION('\"' IN this FROM {start}) AS INTEGER) - {start}"
-    return (
-        f"CASE WHEN {at} > 0 THEN SUBSTRING(this, {start}, CAST({length} AS INTEGER)) "
-        f"ELSE JSON_VALUE(CAST(this AS JSON), '$.{field}') END"
-    )
-
-
-def _suspicious() -> str:
-    """SQL: whether the score is high enough. The text says of nearly all that it is not; the others are parsed."""
-    steps = range(round(LOWEST_SUSPICION * 100))
-    low = " AND ".join(f"POSITION('\"fraud_probability\":0.{step:02d}' IN this) = 0" for step in steps)
-    score = "JSON_VALUE(CAST(this AS JSON), '$.fraud_probability' RETURNING DOUBLE)"
-    return f"{low} AND {score} >= {LOWEST_SUSPICION}"
-
-
-_STATEMENTS = {
-    _JOBS[0]: f'SINK INTO "{_RAW[PREDICTIONS]}" SELECT __key, CAST(this AS JSON) FROM "{_TOPIC_MAPPING}"',
-    _JOBS[1]: (
-        f'SINK INTO "{CARD_ACTIVITY}" SELECT {_text_of("card_token")}, CAST(this AS JSON) FROM "{_TOPIC_MAPPING}"'
-    ),
-    _JOBS[2]: (
-        f'SINK INTO "{_RAW[SUSPECTS]}" SELECT __key, CAST(this AS JSON) FROM "{_TOPIC_MAPPING}" WHERE {_suspicious()}'
-    ),
-}
 
 
 class Projection:
@@ -125,43 +40,35 @@ class Projection:
             TerminalError: the brokers refuse the members' login, or they the brokers' certificate.
             TransientError: the cluster does not answer.
         """
-        missing = [job for job in _JOBS if job not in self.jobs()]
+        missing = [job for job in JOBS if job not in self.jobs()]
         if not missing:
             return []
         # As text: to parse a prediction costs the members more than all else that they do with it.
         self._execute(
-            f'CREATE OR REPLACE EXTERNAL MAPPING "{_TOPIC_MAPPING}" '
+            f'CREATE OR REPLACE EXTERNAL MAPPING "{TOPIC_MAPPING}" '
             f'EXTERNAL NAME "{self._settings.kafka.topics.predictions}" (__key VARCHAR, this VARCHAR) '
             f"TYPE Kafka OPTIONS ({_options(self._kafka_options())})"
         )
-        for name in _RAW:
-            self._execute(
-                f'CREATE OR REPLACE EXTERNAL MAPPING "{_RAW[name]}" EXTERNAL NAME "{name}" '
-                "(__key VARCHAR, this JSON) TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json')"
-            )
-        for name, (of, columns) in _FLAT.items():
-            self._execute(
-                f'CREATE OR REPLACE EXTERNAL MAPPING "{name}" EXTERNAL NAME "{of}" (__key VARCHAR, {_typed(columns)}) '
-                "TYPE IMap OPTIONS ('keyFormat'='varchar', 'valueFormat'='json-flat')"
-            )
+        for name, mapping in MAPPINGS.items():
+            self._execute(mapping.statement(name))
         try:
             self._look_into_topic()
             for job in missing:
                 # A snapshot remembers the offsets, so that a member's death repeats a second's rows, not the topic.
                 self._execute(
                     f'CREATE JOB IF NOT EXISTS "{job}" OPTIONS '
-                    f"('processingGuarantee'='atLeastOnce', 'snapshotIntervalMillis'='1000') AS {_STATEMENTS[job]}"
+                    f"('processingGuarantee'='atLeastOnce', 'snapshotIntervalMillis'='1000') AS {JOBS[job]}"
                 )
                 logger.info("created job %s", job)
         finally:
             # The jobs have what they need of them, and anyone who can send SQL could read the login in them.
-            self._execute(f'DROP MAPPING IF EXISTS "{_TOPIC_MAPPING}"')
+            self._execute(f'DROP MAPPING IF EXISTS "{TOPIC_MAPPING}"')
         return missing
 
     def jobs(self) -> list[str]:
         """The names of the projection's jobs that exist."""
         names = [row.get_object_with_index(0) for row in self._query("SHOW JOBS")]
-        return [name for name in names if name in _JOBS]
+        return [name for name in names if name in JOBS]
 
     def size(self) -> int:
         """Predictions in the map."""
@@ -172,7 +79,7 @@ class Projection:
         running = self.jobs()
         for job in running:
             self._execute(f'DROP JOB IF EXISTS "{job}"')
-        for mapping in (_TOPIC_MAPPING, *_RAW.values(), *_FLAT):
+        for mapping in (TOPIC_MAPPING, *MAPPINGS):
             self._execute(f'DROP MAPPING IF EXISTS "{mapping}"')
         return running
 
@@ -192,7 +99,7 @@ class Projection:
         if not java_login(self._settings.kafka):
             return
         answered = threading.Event()
-        result = self._call(lambda: self._client.sql.execute(f'SELECT 1 FROM "{_TOPIC_MAPPING}" LIMIT 1').result())
+        result = self._call(lambda: self._client.sql.execute(f'SELECT 1 FROM "{TOPIC_MAPPING}" LIMIT 1').result())
         try:
             first = next(result.iterator())
             first.add_done_callback(lambda _: answered.set())
@@ -309,10 +216,6 @@ def _read(path: Path) -> str:
 
 def _jaas(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _typed(columns: dict[str, str]) -> str:
-    return ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
 
 
 def _options(options: dict[str, str]) -> str:

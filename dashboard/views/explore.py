@@ -103,7 +103,8 @@ def _clear() -> None:
 
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _headline(shared: Services, threshold: float, filters: Filters) -> None:
-    answer, every = _suspected(shared, filters), shared.whole.count(filters)
+    # The same question as that of the amounts below: one less for the cluster.
+    answer, every = _suspected(shared, filters, "amount_band"), shared.whole.count(filters)
     totals, suspected = tally.total(every.frame), tally.above(answer.frame, threshold)
     currency = shared.settings.dashboard.currency
     boxes = st.columns(4)

@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from infra.hazelcast import PREDICTIONS, SUSPECTS, connect
 from infra.kafka import ensure_topics
 from infra.local import dashboard_server, ports, stack
-from infra.projection import LOWEST_SUSPICION, Projection
+from infra.projection import Projection
+from infra.projection_sql import LOWEST_SUSPICION
 from infra.settings import DashboardSettings, Settings
 from tests.browser import feed
 from tests.browser.chromium import NoBrowserError, launch

@@ -7,7 +7,8 @@ from hazelcast.client import HazelcastClient
 from hazelcast.sql import HazelcastSqlError
 
 from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS, SUSPECTS
-from infra.projection import LOWEST_SUSPICION, PREDICTION_COLUMNS, Projection
+from infra.projection import Projection
+from infra.projection_sql import LOWEST_SUSPICION, PREDICTION_COLUMNS, SUSPECT_COLUMNS, SUSPECT_RECORDS, VIEW_COLUMNS
 from infra.settings import Settings
 from tests.integration.predicted import prediction, produce
 from tests.waiting import until
@@ -42,17 +43,27 @@ def test_every_column_has_its_value(settings, client, projection):
     assert dict(zip(PREDICTION_COLUMNS, row, strict=True)) == prediction(7)
 
 
-@pytest.mark.parametrize("mapping", [PREDICTION_VIEW, SUSPECTS])
-def test_what_people_ask_has_every_column_but_the_card_number(settings, client, projection, mapping):
+@pytest.mark.parametrize("merchant", ["Reichert, Wisoky", 'Ada "O\'Hara" \\ Söhne'], ids=["plain", "with escapes"])
+@pytest.mark.parametrize(("mapping", "names"), [(PREDICTION_VIEW, VIEW_COLUMNS), (SUSPECTS, SUSPECT_COLUMNS)])
+def test_what_people_ask_has_its_columns_and_no_card_number(settings, client, projection, mapping, names, merchant):
     projection.ensure()
-    sent = prediction(7, credit_card_number="4000000000000002")
+    sent = prediction(7, credit_card_number="4000000000000002", merchant=merchant)
     produce(settings, [sent])
     until(lambda: rows(client, f'SELECT __key FROM "{mapping}"'), what=f"the prediction in {mapping}")
-    names = [name for name in PREDICTION_COLUMNS if name != "credit_card_number"]
     (row,) = rows(client, f'SELECT {", ".join(names)} FROM "{mapping}" WHERE transaction_number = ?', "t7")
     assert dict(zip(names, row, strict=True)) == {name: sent[name] for name in names}
     with pytest.raises(HazelcastSqlError, match="credit_card_number"):
         rows(client, f'SELECT credit_card_number FROM "{mapping}"')
+
+
+def test_a_suspect_keeps_its_whole_prediction(settings, client, projection):
+    projection.ensure()
+    sent = prediction(7, reasons=[{"text": "far from home"}])
+    produce(settings, [sent])
+    query = f'SELECT record FROM "{SUSPECT_RECORDS}" WHERE __key = ?'
+    until(lambda: rows(client, query, "t7"), what="the suspect")
+    ((record,),) = rows(client, query, "t7")
+    assert json.loads(record) == sent
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["as the scorer writes", "with spaces"])
