@@ -154,6 +154,18 @@ def test_a_verdict_arrives_in_labels_with_who_and_when(shown, visit):
     expect(visit("/cases?case=case-1").get_by_text(re.compile("by analyst grace"))).to_be_visible()
 
 
+def test_a_case_opens_that_the_map_of_all_has_pushed_out(shown, visit):
+    shown.send(made("old-1", amount=4_321.5))
+    predictions = shown.client.get_map(PREDICTIONS)
+    pushed_out = predictions.remove("old-1").result()
+    try:
+        page = visit("/cases?case=old-1")
+        expect(page.get_by_text("4,321.50").first).to_be_visible()
+        expect(page.get_by_text("Made By Hand").first).to_be_visible()
+    finally:
+        predictions.set("old-1", pushed_out).result()
+
+
 def test_a_customers_link_works_once(shown, visit):
     shown.send(made("asked-1"))
     page = visit("/cases?case=asked-1")
