@@ -31,8 +31,6 @@ _IDLE_SECONDS, _LONGEST_REST_SECONDS = 0.25, 60.0
 # Questions that run at once. More would only wait for each other on the members' cores.
 _WORKERS = 2
 _REMEMBERED = 400
-# Nobody has looked for so long: the one who does would rather wait a moment than see it.
-_OLD_SECONDS = 60.0
 _AGAIN_AFTER_ERROR_SECONDS = 2.0
 # A part of a page that is drawn without its answer is empty until it is drawn again: for up to 10 s.
 _PATIENCE_SECONDS = 2.5
@@ -96,8 +94,7 @@ class Answers:
         Args:
             questions: asked at the same time.
             fresh_seconds: age up to which an answer is not renewed.
-            wait_seconds: how long to wait for questions that have no answer yet, or one that nobody has looked at for
-                long.
+            wait_seconds: how long to wait for questions that have no answer yet, or one that nobody looked at lately.
         """
         entries = [self._entry(question) for question in questions]
         running = [self._begin(entry, fresh_seconds) for entry in entries]
@@ -119,10 +116,8 @@ class Answers:
         """What to wait for, if the answer cannot be shown as it is."""
         with entry.lock:
             now = time.monotonic()
-            # Nothing is what a new system answers first, and it costs nothing to count it again.
-            nothing = entry.frame is not None and not entry.frame.height
-            old = now - entry.looked > (fresh_seconds if nothing else _OLD_SECONDS)
-            forgotten = old and now - entry.asked > fresh_seconds
+            # It was not kept new meanwhile: who comes now would rather wait a moment than see it.
+            forgotten = now - entry.looked > _LOOKED_AT_SECONDS and now - entry.asked > fresh_seconds
             entry.looked, entry.fresh_seconds = now, fresh_seconds
             if not _runs(entry):
                 if entry.error and now - entry.asked < _AGAIN_AFTER_ERROR_SECONDS:
