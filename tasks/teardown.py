@@ -30,33 +30,37 @@ from infra.settings import get_settings
 from tasks.retry import transient_only
 
 POLL_SECONDS = 0.5
+_SCORING = ["score", "pipeline"]
 _LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.CANCELLING]
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def stop_scoring(timeout_seconds: float = 60) -> int:
-    """Cancel the runs that score, and wait until the consumer group is empty.
+    """Cancel the runs that score, and wait until they have ended and the consumer group is empty.
 
-    A run can be shown as cancelled while its process goes on, so the group is asked and not the run.
+    A run can be shown as cancelled while its process goes on, so the group is asked too. A run that is still on its way
+    when its deployment is deleted cannot end any more: Prefect cannot give its place back to a limit that is gone.
 
     Returns:
-        The number of runs that were cancelled.
+        The number of runs that were cancelled. One that does not end in time is found by `left_over`.
 
     Raises:
         TransientError: somebody still scores.
     """
+    settings = get_settings()
     with get_client(sync_client=True) as client:
-        runs = _live_runs(client, ["score", "pipeline"])
+        runs = _live_runs(client, _SCORING)
         for run in runs:
             client.set_flow_run_state(run.id, Cancelling(), force=False)
-    settings = get_settings()
-    deadline = time.monotonic() + timeout_seconds
-    while members := group_members(settings.kafka, settings.scoring.group_id):
-        if time.monotonic() > deadline:
-            raise TransientError(
-                f"{members} scorers are still in group {settings.scoring.group_id}: stop them where they run"
-            )
-        time.sleep(POLL_SECONDS)
+        deadline = time.monotonic() + timeout_seconds
+        while (members := group_members(settings.kafka, settings.scoring.group_id)) or _live_runs(client, _SCORING):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(POLL_SECONDS)
+    if members:
+        raise TransientError(
+            f"{members} scorers are still in group {settings.scoring.group_id}: stop them where they run"
+        )
     return len(runs)
 
 
@@ -113,7 +117,7 @@ def left_over(topics: Sequence[str], deployments: bool) -> list[str]:
     finally:
         client.shutdown()
     with get_client(sync_client=True) as prefect:
-        found += [f"run {run.name}" for run in _live_runs(prefect, ["score", "pipeline"])]
+        found += [f"run {run.name}" for run in _live_runs(prefect, _SCORING)]
         if deployments:
             found += [f"deployment {deployment.name}" for deployment in _deployments(prefect)]
     return found

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from infra import hazelcast, kafka
-from infra.errors import TransientError
+from infra.errors import FraudflowError, TransientError
 from infra.local import dashboard_server, hazelcast_server, kafka_server, prefect_server, processes, runs
 from infra.local.processes import Started
 from infra.local.registry import DASHBOARD, HAZELCAST, KAFKA, PREFECT, WORKER, Registry, api_url, home_of
@@ -304,7 +304,9 @@ def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
         api = None
     if api and worker:
         # From inside a flow, this very run goes on: it is what takes the stack down.
-        runs.cancel_all(api, home, shared=not own_server, but=os.environ.get("PREFECT__FLOW_RUN_ID"), progress=progress)
+        this = os.environ.get("PREFECT__FLOW_RUN_ID")
+        with _going_on(progress):
+            runs.cancel_all(api, home, shared=not own_server, but=this, progress=progress)
     stop(DASHBOARD, [DASHBOARD])
     stop(WORKER, [WORKER])
     flows = _orphans(registry, home)
@@ -312,13 +314,23 @@ def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
         progress(f"Ending {len(flows)} processes of flows")
         processes.stop(flows, grace_seconds=_DRAIN_SECONDS)
     if api and own_server:
-        runs.end_all(api)
+        with _going_on(progress):
+            runs.end_all(api)
     stop(PREFECT, [PREFECT])
     stop(HAZELCAST, [p.name for p in _members_of(registry).values() if processes.find(p, home)])
     stop(KAFKA, [KAFKA])
     processes.stop(processes.marked(home), grace_seconds=2)
     registry.remove()
     return stopped
+
+
+@contextlib.contextmanager
+def _going_on(progress: Callable[[str], None]) -> Iterator[None]:
+    """What Prefect's server cannot do is told, and leaves no process behind: the next `up` sets its runs right."""
+    try:
+        yield
+    except FraudflowError as error:
+        progress(f"{error}: going on without it")
 
 
 def _orphans(registry: Registry, home: Path) -> list[psutil.Process]:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
-from infra.errors import TerminalError
+from infra.errors import TerminalError, TransientError
 from infra.hazelcast import connect
 from infra.kafka import client_config, ensure_topics, last_records
 from infra.local import ports, processes, stack
@@ -168,6 +168,18 @@ def test_down_ends_what_a_killed_up_and_killed_servers_left(tmp_path: Path) -> N
     stack.down(settings)
     assert processes.marked(tmp_path) == []
     assert {s.state for s in status_of(settings)} == {"stopped"}
+
+
+def test_down_leaves_no_process_where_prefect_errs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def errs(_: object) -> None:
+        raise TransientError("Prefect: POST /flow_runs/7/set_state: 500")
+
+    settings, told = fresh(tmp_path), []
+    with running(tmp_path, {PREFECT}):
+        monkeypatch.setattr(stack.runs, "end_all", errs)
+        stack.down(settings, progress=told.append)
+        assert {s.state for s in status_of(settings)} == {"stopped"}
+    assert "Prefect: POST /flow_runs/7/set_state: 500: going on without it" in told
 
 
 def test_a_test_run_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
