@@ -24,30 +24,29 @@ def flink_environment() -> dict[str, str]:
 def jet_command(bench: Bench, arguments: Sequence[str]) -> list[str]:
     """The command line of the Jet pipeline: Hazelcast's jars as the local stack runs them, and ONNX Runtime's.
 
-    The runtime has no compiler, so Eclipse's makes the classes, in the bench's home.
-
     Raises:
         TerminalError: it does not compile.
     """
     libraries = [*jars.ensure(jars.locked("hazelcast"), LocalSettings()), *_fetched("jet")]
     classes = bench.home / "jet"
-    sources = sorted(map(str, _SOURCES.glob("*.java")))
-    class_path = ":".join(map(str, libraries))
-    compile_it = java.command(
-        _COMPILER,
-        jars=_fetched("compiler"),
-        options=[],
-        arguments=["-21", "-nowarn", "-d", str(classes), "-cp", class_path, *sources],
-    )
-    done = subprocess.run(compile_it, check=False, capture_output=True, text=True, timeout=_COMPILE_SECONDS)
-    if done.returncode:
-        raise TerminalError(f"the Jet peer does not compile: {done.stderr.strip()}")
+    if not classes.exists():
+        _compile(classes, libraries)
     return java.command(
         "FraudPipeline",
         jars=[classes, *libraries],
         options=["-Xmx2g", *hazelcast_server.JVM_OPTIONS],
         arguments=arguments,
     )
+
+
+def _compile(classes: Path, libraries: Sequence[Path]) -> None:
+    """The runtime has no compiler, so it is Eclipse's."""
+    class_path, sources = ":".join(map(str, libraries)), sorted(map(str, _SOURCES.glob("*.java")))
+    arguments = ["-21", "-nowarn", "-d", str(classes), "-cp", class_path, *sources]
+    command = java.command(_COMPILER, jars=_fetched("compiler"), options=[], arguments=arguments)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_COMPILE_SECONDS)
+    if done.returncode:
+        raise TerminalError(f"the Jet peer does not compile: {done.stderr.strip()}")
 
 
 def _fetched(user: str) -> list[Path]:

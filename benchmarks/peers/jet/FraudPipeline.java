@@ -41,8 +41,10 @@ public final class FraudPipeline {
                 .withoutTimestamps();
         boolean exactlyOnce = flags.contains("--exactly-once");
         String model = System.getenv("PEER_MODEL"), output = System.getenv("PEER_OUTPUT");
-        lookedUp(transactions, flags.contains("--maps") ? hazelcast : null)
-                .mapUsingService(ServiceFactories.sharedService(context -> new Model(model)), Model::score)
+        Path data = Path.of(System.getenv("PEER_DATA"));
+        StreamStage<Scoring> known =
+                flags.contains("--maps") ? fromMaps(transactions, data, hazelcast) : fromMemory(transactions, data);
+        known.mapUsingService(ServiceFactories.sharedService(context -> new Model(model)), Model::score)
                 .writeTo(KafkaSinks.<Scoring>kafka(sink())
                         .topic(output)
                         .extractKeyFn(Scoring::number)
@@ -56,20 +58,20 @@ public final class FraudPipeline {
         hazelcast.getJet().newJob(pipeline, job).join();
     }
 
-    private static StreamStage<Scoring> lookedUp(StreamStage<Scoring> transactions, HazelcastInstance hazelcast)
-            throws Exception {
-        Path data = Path.of(System.getenv("PEER_DATA"));
-        if (hazelcast == null) {
-            String folder = data.toString();
-            return transactions.mapUsingService(
-                    ServiceFactories.sharedService(context -> new Features(Path.of(folder))),
-                    (features, scoring) -> {
-                        scoring.with(features.merchants.get(scoring.merchantName()));
-                        scoring.with(features.customers.get(scoring.card()));
-                        DICTIONARIES.forEach(d -> scoring.with(d, features.code(d, scoring.category(d))));
-                        return scoring;
-                    });
-        }
+    private static StreamStage<Scoring> fromMemory(StreamStage<Scoring> transactions, Path data) {
+        String folder = data.toString(); // a Path cannot be sent to where the service is made
+        return transactions.mapUsingService(
+                ServiceFactories.sharedService(context -> new Features(Path.of(folder))),
+                (features, scoring) -> {
+                    scoring.with(features.merchants.get(scoring.merchantName()));
+                    scoring.with(features.customers.get(scoring.card()));
+                    DICTIONARIES.forEach(d -> scoring.with(d, features.code(d, scoring.category(d))));
+                    return scoring;
+                });
+    }
+
+    private static StreamStage<Scoring> fromMaps(
+            StreamStage<Scoring> transactions, Path data, HazelcastInstance hazelcast) throws Exception {
         Features features = new Features(data);
         hazelcast.getMap("merchants").putAll(features.merchants);
         hazelcast.getMap("customers").putAll(features.customers);

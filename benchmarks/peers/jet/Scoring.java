@@ -12,13 +12,13 @@ final class Scoring implements Serializable {
     private static final DateTimeFormatter DATE = DateTimeFormatter.ofPattern("yyyy-MM-dd HH:mm:ss");
     private static final double EARTH_KM = 6371.0087714;
 
-    final Map<String, Object> transaction;
-    final LocalDateTime when;
-    final Map<String, Integer> codes = new HashMap<>();
-    Features.Merchant merchant;
-    Features.Customer customer;
-    long label;
-    float probability;
+    private final Map<String, Object> transaction;
+    private final LocalDateTime when;
+    private final Map<String, Integer> codes = new HashMap<>();
+    private Features.Merchant merchant;
+    private Features.Customer customer;
+    private long label;
+    private float probability;
     private double distance;
 
     Scoring(String json) throws IOException {
