@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import polars as pl
@@ -12,7 +12,7 @@ from hazelcast.client import HazelcastClient
 from hazelcast.errors import HazelcastError
 from hazelcast.lifecycle import LifecycleState
 from hazelcast.proxy.map import BlockingMap
-from hazelcast.sql import HazelcastSqlError, SqlColumnType, SqlResult
+from hazelcast.sql import HazelcastSqlError, SqlColumnMetadata, SqlColumnType, SqlResult
 
 from dashboard.state import Watched
 from infra.errors import FraudflowError, TransientError
@@ -76,20 +76,18 @@ class Cluster:
                 raise
 
         def rows_of(result: SqlResult) -> pl.DataFrame:
-            with contextlib.closing(_Closing(result)):
+            rows: list[list[Any]] = []
+            try:
                 columns = result.get_row_metadata().columns
-                rows: list[list[Any]] = []
                 for row in result:
                     rows.append([row.get_object_with_index(i) for i in range(len(columns))])  # type: ignore[union-attr]
                     if max_rows is not None and len(rows) >= max_rows:
                         break
-            schema = {column.name: _TYPES.get(column.type, pl.String) for column in columns}
-            if any(column.type not in _TYPES for column in columns):
-                rows = [
-                    [str(v) if v is not None and c.type not in _TYPES else v for v, c in zip(row, columns, strict=True)]
-                    for row in rows
-                ]
-            return pl.DataFrame(rows, schema=schema, orient="row")
+            finally:
+                # In the cluster too, whether it was read to its end or not.
+                with contextlib.suppress(HazelcastError, HazelcastSqlError):
+                    result.close().result()
+            return _frame(columns, rows)
 
         return self._call(run)
 
@@ -154,15 +152,20 @@ class Cluster:
             self._lost.set()
 
 
-class _Closing:
-    """Closes a result in the cluster too, whether it was read to its end or not."""
-
-    def __init__(self, result: Any):
-        self._result = result
-
-    def close(self) -> None:
-        with contextlib.suppress(HazelcastError, HazelcastSqlError):
-            self._result.close().result()
+def _frame(columns: Sequence[SqlColumnMetadata], rows: list[list[Any]]) -> pl.DataFrame:
+    """Columns of one name, which SQL allows, get a number behind it."""
+    schema: dict[str, type[pl.DataType]] = {}
+    for at, column in enumerate(columns):
+        name, again = column.name, 2
+        while name in schema:
+            name, again = f"{column.name}_{again}", again + 1
+        if (kind := _TYPES.get(column.type)) is None:
+            # AVG of whole numbers and SUM of BIGINT are decimals; what else there may be is shown as text.
+            kind, make = (pl.Float64, float) if column.type == SqlColumnType.DECIMAL else (pl.String, str)
+            for row in rows:
+                row[at] = None if row[at] is None else make(row[at])
+        schema[name] = kind
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _first_line(error: Exception) -> str:

@@ -77,8 +77,8 @@ def card(last4: str | None) -> str:
 
 
 def plain(text: object) -> str:
-    """Text for a Plotly label, which would take `<b>` for a tag."""
-    return html.escape(str(text), quote=False)
+    """Text for a Plotly label, which would take `<b>` for a tag; card numbers in it masked."""
+    return html.escape(masked(str(text)), quote=False)
 
 
 def markdown(text: object) -> str:

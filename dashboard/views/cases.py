@@ -73,7 +73,8 @@ def _queue(shared: Services, who: str) -> None:
     mine = [number for number, owner in claims.items() if owner == who]
     boxes = st.columns(4)
     number, at_risk = (None, None) if all_of.frame is None else all_of.frame.row(0)
-    boxes[0].metric("Suspected", show.count(number), border=True, help="At or above the alert threshold, judged or not")
+    boxes[0].metric("Suspected", show.count(number), border=True,
+                    help=f"With a score of {threshold:g} and more, from which scorers alert")  # fmt: skip
     boxes[1].metric("At risk", show.money(at_risk, settings.dashboard.currency), border=True,
                     help="Amount times score of all that is suspected")  # fmt: skip
     boxes[2].metric("Taken", show.count(len(claims)), border=True)

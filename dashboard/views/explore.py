@@ -74,6 +74,7 @@ def _choices(shared: Services) -> tuple[float, Filters]:
             threshold = st.slider(
                 "Suspected from this score on", queries.LOWEST, 1.0, shared.threshold.start, 0.01,
                 key="threshold", bind="query-params",
+                help=f"In hundredths. Scorers alert, and Cases counts, from {shared.threshold.alert:g} on.",
             )  # fmt: skip
         with right:
             st.button("Clear filters", icon=":material/filter_alt_off:", on_click=_clear, width="stretch")

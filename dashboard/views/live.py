@@ -27,7 +27,7 @@ def page() -> None:
         "Suspected from this score on",
         queries.LOWEST, 1.0, shared.threshold.start, 0.01,
         key="threshold", bind="query-params",
-        help="Moves what counts as suspected on this page; the scorer's own alert threshold is a setting.",
+        help=f"Moves what counts as suspected on this page. Scorers alert from {shared.threshold.alert:g} on.",
     )  # fmt: skip
     _now(shared, threshold)
 

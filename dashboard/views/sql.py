@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import charts, frame, show
 from dashboard.playground import EXAMPLES, Refused, Result, column_help
+from dashboard.queries import LOWEST
 from dashboard.services import services
 from infra.errors import TransientError
 
@@ -22,9 +23,9 @@ def page() -> None:
         st.info("The playground is switched off here (FRAUDFLOW_DASHBOARD__PLAYGROUND).", icon=":material/lock:")
         return
     st.caption(
-        "One SELECT over predictionResult, up to "
-        f"{shared.settings.dashboard.playground_rows:,} rows and {shared.settings.dashboard.query_seconds:.0f} s. "
-        "Nothing can be changed here."
+        f"One SELECT over predictionResult, or over suspectedPredictions: those with a score of {LOWEST:g} and more, "
+        f"sooner. Up to {shared.settings.dashboard.playground_rows:,} rows and "
+        f"{shared.settings.dashboard.query_seconds:.0f} s. Nothing can be changed here."
     )
     editor, help_ = st.columns([3, 1], gap="medium")
     with editor:
@@ -37,8 +38,9 @@ def page() -> None:
             _run(text)
     with help_, st.expander("Columns", expanded=False, icon=":material/view_column:"):
         st.dataframe(
-            [{"column": name, "type": kind} for name, kind in column_help()], hide_index=True, height=290,
-            alt="Columns that can be read",
+            [{"column": name, "type": kind, "suspected": both} for name, kind, both in column_help()],
+            hide_index=True, height=290, alt="Columns that can be read",
+            column_config={"suspected": st.column_config.CheckboxColumn(help="Also in suspectedPredictions")},
         )  # fmt: skip
     _show()
 

@@ -7,6 +7,7 @@ from dashboard.playground import EXAMPLES, MAX_CHARACTERS, Refused, safe
 FINE = [
     *EXAMPLES.values(),
     "SELECT COUNT(*) FROM predictionResult",
+    "SELECT COUNT(*) FROM suspectedPredictions WHERE card_last4 = '1234'",
     "SELECT merchant FROM predictionResult WHERE merchant LIKE 'A%' OR merchant IN ('x', 'y') ORDER BY 1 DESC",
     "SELECT category, AVG(amount) AS a FROM (SELECT category, amount FROM predictionResult WHERE amount > 5) AS t "
     "GROUP BY category HAVING COUNT(*) > 3",
@@ -59,6 +60,15 @@ DENIED = {
     "card number quoted": 'SELECT "credit_card_number" FROM predictionResult',
     "card number ordered by": "SELECT amount FROM predictionResult ORDER BY credit_card_number",
     "whole value": "SELECT this FROM predictionResult",
+    "whole value of a suspect": "SELECT record FROM suspectedPredictions",
+    "mapping that names a suspect's whole value": "SELECT record FROM suspectedPredictions_records",
+    "whole value behind an alias": 'SELECT amount AS "this", CAST("this" AS VARCHAR) AS x FROM predictionResult',
+    "whole value behind a loud alias": 'SELECT amount AS "THIS", CAST("THIS" AS VARCHAR) AS x FROM predictionResult',
+    "card number behind an alias": "SELECT amount AS credit_card_number, credit_card_number FROM predictionResult",
+    "whole value of a table of that name": "SELECT this FROM predictionResult AS this",
+    "columns renamed": "SELECT a FROM (SELECT amount FROM predictionResult) AS t (a)",
+    "column that suspects lack": "SELECT inference_time_ns FROM suspectedPredictions",
+    "join of both": "SELECT COUNT(*) FROM predictionResult a JOIN suspectedPredictions b ON a.amount = b.amount",
     "cross join": "SELECT COUNT(*) FROM predictionResult a CROSS JOIN predictionResult b",
     "comma join": "SELECT COUNT(*) FROM predictionResult a, predictionResult b",
     "join": "SELECT COUNT(*) FROM predictionResult a JOIN predictionResult b ON a.amount < b.amount",
@@ -102,6 +112,7 @@ def test_a_limit_is_put_on_and_lowered_and_never_raised() -> None:
     assert safe("SELECT amount FROM predictionResult", 100).endswith("LIMIT 100")
     assert safe("SELECT amount FROM predictionResult LIMIT 5", 100).endswith("LIMIT 5")
     assert safe("SELECT amount FROM predictionResult LIMIT 1000000", 100).endswith("LIMIT 100")
+    assert safe(f"SELECT amount FROM predictionResult LIMIT {'9' * 4_400}", 100).endswith("LIMIT 100")
 
 
 def test_what_is_sent_is_written_anew() -> None:
