@@ -55,7 +55,6 @@ class Answer:
     as_of: datetime | None
     error: str | None
     """Why the newest attempt failed; the frame is then an older one."""
-    pending: bool
 
 
 @dataclass
@@ -101,7 +100,7 @@ class Answers:
         unknown = [one for one in running if one is not None]
         if unknown:
             wait(unknown, wait_seconds)
-        return [Answer(e.frame, e.as_of, e.error, _runs(e)) for e in entries]
+        return [Answer(e.frame, e.as_of, e.error) for e in entries]
 
     def _entry(self, question: Question) -> _Entry:
         with self._lock:

@@ -1,33 +1,30 @@
 """The case desk: who works on which case, what they found, and what the customer said.
 
 What was found goes to the `Labels` topic, and that is the truth. Hazelcast holds what may be lost without harm:
-who has taken which case (for a while), and which customers' links are used.
+who has taken which case (for a while), and which customers' answers are on their way to the topic.
 """
 
-import logging
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import orjson
 import polars as pl
 from confluent_kafka import KafkaException, Producer
 
-from dashboard import links, queries, show
+from dashboard import labels, links, queries, show
 from dashboard.cluster import Cluster
+from dashboard.labels import ASKED, FRAUD, GENUINE, LEARNED, VERDICTS, Label
 from dashboard.links import Link, LinkRefused
 from dashboard.stream import Stream
-from infra.errors import TransientError
+from infra.errors import TerminalError, TransientError
 from infra.hazelcast import PREDICTIONS
 from infra.kafka import client_config, explained
 from infra.settings import Settings
 
-logger = logging.getLogger(__name__)
-
 CLAIMS, ANSWERS = "caseClaims", "customerAnswers"
-FRAUD, GENUINE, ASKED = "fraud", "genuine", "asked"
-VERDICTS = {FRAUD: "Fraud", GENUINE: "Genuine", ASKED: "Customer asked"}
 FALSE_POSITIVE_REASONS = (
     "Customer was travelling",
     "Unusual but planned purchase",
@@ -38,22 +35,14 @@ FALSE_POSITIVE_REASONS = (
     "Other",
 )
 _DELIVERY_SECONDS = 10.0
-_LEARNED = ("fraud_probability", "amount", "transaction_date", "model_version", "is_fraud")
+# Until a label that was sent is known to every dashboard: so long a judged case stays taken.
+_KNOWN_SECONDS = 10
+# An answer that is neither kept nor given up after this long was that of a dashboard that died.
+_ANSWERING_SECONDS = 60
 
 
-@dataclass(frozen=True)
-class Label:
-    """What somebody says about a transaction."""
-
-    transaction_number: str
-    verdict: str
-    """`fraud`, `genuine`, or `asked`: the customer has been asked, nothing is known yet."""
-    source: str
-    """`analyst` or `customer`."""
-    by: str
-    reason: str | None = None
-    note: str | None = None
-    link: str | None = None
+class CaseRefused(TerminalError):
+    """The case is no longer as it was drawn. The message is for the analyst."""
 
 
 class Desk:
@@ -61,15 +50,18 @@ class Desk:
 
     def __init__(self, settings: Settings, cluster: Cluster, stream: Stream):
         self._settings, self._cluster, self._stream = settings, cluster, stream
+        self._link_key = settings.dashboard.link_key.get_secret_value().encode()
         self._producer: Producer | None = None
 
     def claims(self) -> dict[str, str]:
-        """Who has taken which case.
+        """Who has taken which case, of those that are not judged.
 
         Raises:
             TransientError: Hazelcast is away.
         """
-        return dict(self._cluster.on_map(CLAIMS, lambda claims: claims.entry_set()))
+        claims = dict(self._cluster.on_map(CLAIMS, lambda claims: claims.entry_set()))
+        judged = {number for number in claims if (label := self._stream.label(number)) and label.decides}
+        return {number: who for number, who in claims.items() if number not in judged}
 
     def take(self, number: str, who: str) -> str:
         """Take a case, unless somebody has it. Returns who has it now.
@@ -100,20 +92,12 @@ class Desk:
         """
         self._cluster.on_map(CLAIMS, lambda claims: claims.remove_if_same(number, who))
 
-    def closed(self) -> list[str]:
-        """The transactions that are judged, or whose customer still has time to answer."""
-        oldest = (datetime.now(UTC) - timedelta(hours=self._settings.dashboard.link_hours)).isoformat()
-        return [
-            number
-            for number, label in self._stream.labels().items()
-            if label.get("verdict") != ASKED or str(label.get("at")) >= oldest
-        ]
-
     def open_cases(self, suspects: pl.DataFrame) -> pl.DataFrame:
-        """Those of the suspected transactions that are not closed, the largest amount at risk first."""
-        return suspects.filter(~pl.col("transaction_number").is_in(self.closed())).sort(
-            "at_risk", "transaction_number", descending=[True, False]
-        )
+        """Those that nobody has judged, and whose customer has no time left to answer, if they were asked."""
+        oldest = (datetime.now(UTC) - timedelta(hours=self._settings.dashboard.link_hours)).isoformat()
+        known = map(self._stream.label, suspects["transaction_number"])
+        is_open = [label is None or (label.verdict == ASKED and label.at < oldest) for label in known]
+        return suspects.filter(pl.Series(is_open, dtype=pl.Boolean))
 
     def prediction(self, number: str) -> dict[str, Any] | None:
         """All that is kept of a transaction's prediction, without its card number; None if it is not there.
@@ -145,46 +129,61 @@ class Desk:
         frame = pl.DataFrame(rows, schema=list(columns), infer_schema_length=None)
         return frame.sort("transaction_date", descending=True)
 
-    def say(self, label: Label) -> dict[str, Any]:
-        """Send a label, with what the model had said. Returns it as sent, once Kafka has it.
+    def judge(self, label: Label, seen: str | None) -> None:
+        """Send what an analyst found of a case that is theirs; a verdict closes it.
+
+        Args:
+            label: `by` has the case.
+            seen: when the newest label came that the analyst had seen; None if there was none.
 
         Raises:
-            TransientError: Kafka did not take it; nothing is known to have been said.
+            CaseRefused: somebody else has spoken, or has the case, since it was drawn.
+            TransientError: Kafka did not take it, or Hazelcast is away; nothing is known to have been said.
         """
-        said = self._stream.labels().get(label.transaction_number, {})
-        known = self.prediction(label.transaction_number) or said
-        record = {
-            "transaction_number": label.transaction_number,
-            "verdict": label.verdict,
-            "source": label.source,
-            "by": show.masked(label.by),
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "reason": label.reason,
-            "note": show.masked(label.note) if label.note else None,
-            "link": label.link,
-        } | {name: known.get(name) for name in _LEARNED}
-        self._send(label.transaction_number, orjson.dumps(record))
-        return record
+        number, newest = label.transaction_number, self._stream.label(label.transaction_number)
+        if newest is not None and newest.at != seen:
+            what = VERDICTS.get(newest.verdict, newest.verdict).lower()
+            raise CaseRefused(f"{newest.by or newest.source} said {what} meanwhile")
+        # It may have lapsed while they were thinking.
+        if (owner := self.take(number, label.by)) != label.by:
+            raise CaseRefused(f"{owner} works on it by now")
+        self._say(label)
+        if label.decides:
+            # Other dashboards will have heard of it by then.
+            self._cluster.on_map(CLAIMS, lambda claims: claims.put(number, label.by, ttl=_KNOWN_SECONDS))
 
-    def link_for(self, number: str) -> str:
-        """The address for the customer to answer at."""
-        settings = self._settings.dashboard
-        token = links.sign(number, settings.link_key.get_secret_value().encode(), timedelta(hours=settings.link_hours))
+    def ask_customer(self, number: str, who: str, seen: str | None) -> None:
+        """Note that the customer is asked, with the link that they will get; raises what `judge` does."""
+        link = links.issue(number, timedelta(hours=self._settings.dashboard.link_hours))
+        ends = int(link.ends.timestamp())
+        self.judge(Label(number, ASKED, "analyst", who, link=link.nonce, link_ends=ends), seen)
+
+    def address(self, asked: Label) -> str | None:
+        """Where the customer answers, as long as they can."""
+        if asked.verdict != ASKED or not asked.link or (asked.link_ends or 0) <= datetime.now(UTC).timestamp():
+            return None
+        link = Link(asked.transaction_number, datetime.fromtimestamp(asked.link_ends or 0, UTC), asked.link)
         base = (self._settings.dashboard_url or f"http://127.0.0.1:{self._settings.local.dashboard_port}").rstrip("/")
-        return f"{base}/answer?t={token}"
+        return f"{base}/answer?t={links.sign(link, self._link_key)}"
 
-    def read_link(self, token: str) -> Link:
-        """A customer's link, if it can still be used.
+    def read_link(self, token: str) -> Label:
+        """What a customer is asked, if their link can still be used: the newest word on it is that question.
 
         Raises:
             LinkRefused: it cannot.
-            TransientError: Hazelcast is away.
+            TransientError: what was said is not read yet.
         """
-        link = links.verify(token, self._settings.dashboard.link_key.get_secret_value().encode())
-        said = self._stream.labels().get(link.transaction_number, {})
-        if said.get("link") == link.nonce or self._cluster.on_map(ANSWERS, lambda used: used.contains_key(link.nonce)):
+        link = links.verify(token, self._link_key)
+        newest = self._stream.label(link.transaction_number)
+        if newest is None or not self._stream.labels_read:
+            raise TransientError("the label of this question is not read yet")
+        if newest.link == link.nonce:
+            if newest.verdict == ASKED:
+                return newest
             raise LinkRefused("You have answered already. Thank you.")
-        return link
+        if newest.verdict == ASKED:
+            raise LinkRefused("There is a newer link for this question. Please open that one.")
+        raise LinkRefused("This has been settled, and needs no answer any more. Thank you.")
 
     def answer(self, token: str, was_me: bool) -> None:
         """Take a customer's answer, once.
@@ -193,17 +192,33 @@ class Desk:
             LinkRefused: the link cannot be used, or has been.
             TransientError: it could not be kept; the link can be used again.
         """
-        link = self.read_link(token)
+        asked, attempt = self.read_link(token), secrets.token_hex(8)
+        # Two answers at the same moment: the client may repeat a call of its own, which then finds itself.
+        first = self._cluster.on_map(
+            ANSWERS, lambda answers: answers.put_if_absent(asked.link, attempt, ttl=_ANSWERING_SECONDS)
+        )
+        if first not in {None, attempt}:
+            raise LinkRefused("Your answer is being kept. Thank you.")
         verdict = GENUINE if was_me else FRAUD
-        # Longer than the link itself can be used: after that its own end refuses it.
-        seconds = (link.ends - datetime.now(UTC)).total_seconds() + 3600
-        if self._cluster.on_map(ANSWERS, lambda used: used.put_if_absent(link.nonce, verdict, ttl=seconds)) is not None:
-            raise LinkRefused("You have answered already. Thank you.")
         try:
-            self.say(Label(link.transaction_number, verdict, "customer", "customer", link=link.nonce))
+            self._say(Label(asked.transaction_number, verdict, "customer", "customer", link=asked.link))
         except TransientError:
-            self._cluster.on_map(ANSWERS, lambda used: used.remove(link.nonce))
+            self._cluster.on_map(ANSWERS, lambda answers: answers.remove_if_same(asked.link, attempt))
             raise
+
+    def _say(self, label: Label) -> None:
+        """Send a label, with what the model had said."""
+        number, newest = label.transaction_number, self._stream.label(label.transaction_number)
+        known = self.prediction(number) or (msgspec.structs.asdict(newest) if newest else {})
+        whole = msgspec.structs.replace(
+            label,
+            by=show.masked(label.by),
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            note=show.masked(label.note) if label.note else None,
+            **{name: known.get(name) for name in LEARNED},
+        )
+        self._send(number, labels.encode(whole))
+        self._stream.keep(whole)
 
     def _send(self, key: str, value: bytes) -> None:
         topic = self._settings.kafka.topics.labels

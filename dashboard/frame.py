@@ -11,11 +11,13 @@ from dashboard import show
 from dashboard.answers import Answer
 from dashboard.services import services
 from dashboard.state import State
+from dashboard.whole import Whole
 
 # Twenty open pages are drawn anew by one process, on cores that score: what changes by the second is drawn often.
 REFRESH, SLOW_REFRESH = "3s", "10s"
 # The newest million are read in some seconds; a page is not kept back for longer.
 _PATIENCE_SECONDS, _LOOK_SECONDS = 15.0, 0.2
+CASE_COLUMN = st.column_config.LinkColumn(display_text="Open", width="small")
 SCORE_COLUMN = st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.2f", width="small")
 
 
@@ -25,8 +27,14 @@ def systems() -> None:
     shared = services()
     zone = shared.settings.dashboard.time_zone
     states = (shared.cluster.watched.state, shared.stream.watched.state)
+    still = shared.stream.stands_still_since
     # One element in each case, so that nothing below jumps when a system goes or comes back.
-    if all(state.up for state in states):
+    if all(state.up for state in states) and still:
+        st.warning(
+            f"**Scoring stands still** since {_moment(still, zone)}, and transactions wait. Operations shows the runs.",
+            icon=":material/pause_circle:",
+        )
+    elif all(state.up for state in states):
         names = " · ".join(f":green[●] {state.name} up" for state in states)
         st.caption(f"{names} · {show.clock(datetime.now(UTC), zone)}", text_alignment="right")
     else:
@@ -35,13 +43,14 @@ def systems() -> None:
 
 
 def _away(state: State, zone: str) -> str:
-    since = (
-        f"since {show.clock(state.since, zone)} ({show.duration((datetime.now(UTC) - state.since).total_seconds())})"
-    )
     return (
-        f"**{state.name} is away** {since}: {show.markdown(state.detail)}. "
+        f"**{state.name} is away** since {_moment(state.since, zone)}: {show.markdown(state.detail)}. "
         "What you see is the newest that was known; it goes on by itself when it is back."
     )
+
+
+def _moment(moment: datetime, zone: str) -> str:
+    return f"{show.clock(moment, zone)} ({show.duration((datetime.now(UTC) - moment).total_seconds())})"
 
 
 def wait_for_counts() -> None:
@@ -81,6 +90,14 @@ def nothing_yet(answer: Answer, empty: str = "Nothing here yet: no predictions m
     else:
         st.caption("Counting …")
     return True
+
+
+def extent(whole: Whole) -> None:
+    """One line where not all predictions are counted, but the newest."""
+    if whole.since():
+        st.caption(
+            f"Of the newest {show.count(whole.held)} predictions; FRAUDFLOW_PROJECTION__MAX_ENTRIES says how many."
+        )
 
 
 def case_link(number: object) -> str:

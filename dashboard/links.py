@@ -23,17 +23,22 @@ class LinkRefused(TerminalError):
 
 @dataclass(frozen=True)
 class Link:
-    """What a valid link says."""
+    """What a link says."""
 
     transaction_number: str
     ends: datetime
     nonce: str
 
 
-def sign(transaction_number: str, key: bytes, valid: timedelta) -> str:
-    """A token for a link: base64url of the content, a dot, base64url of its HMAC-SHA256."""
-    ends = int((datetime.now(UTC) + valid).timestamp())
-    content = orjson.dumps([transaction_number, ends, secrets.token_urlsafe(12)])
+def issue(transaction_number: str, valid: timedelta) -> Link:
+    """A new link."""
+    ends = datetime.now(UTC).replace(microsecond=0) + valid
+    return Link(transaction_number, ends, secrets.token_urlsafe(12))
+
+
+def sign(link: Link, key: bytes) -> str:
+    """Its token: base64url of the content, a dot, base64url of its HMAC-SHA256."""
+    content = orjson.dumps([link.transaction_number, int(link.ends.timestamp()), link.nonce])
     return f"{_encode(content)}.{_encode(_signature(content, key))}"
 
 

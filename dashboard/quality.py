@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 import polars as pl
 
+from dashboard.labels import FRAUD, Label
 from dashboard.queries import BANDS, COARSE_BANDS, at_or_above
 
 # More days than that are drawn as weeks: a day has too few alerts for a share that says anything.
@@ -47,21 +47,23 @@ def together(above: pl.DataFrame | None, below: pl.DataFrame | None) -> pl.DataF
     )
 
 
-def from_labels(labels: Iterable[dict[str, Any]]) -> pl.DataFrame:
+def from_labels(labels: Iterable[Label]) -> pl.DataFrame:
     """The same counts from verdicts; those that carry no score, or no verdict yet, are left out."""
+    return _counted((label, label.model_version, label.fraud_probability) for label in labels)
+
+
+def challengers_from_labels(labels: Iterable[Label]) -> pl.DataFrame:
+    """The same counts of the challengers that had scored beside the champion."""
+    return _counted((label, label.challenger_version, label.challenger_probability) for label in labels)
+
+
+def _counted(scored: Iterable[tuple[Label, str | None, float | None]]) -> pl.DataFrame:
     rows = [
-        {
-            "model_version": str(label.get("model_version")),
-            "day": str(label.get("transaction_date"))[:10],
-            "is_fraud": int(label["verdict"] == "fraud"),
-            "band": int(float(label["fraud_probability"]) * BANDS),
-            "transactions": 1,
-            "probability": float(label["fraud_probability"]),
-        }
-        for label in labels
-        if label.get("verdict") in {"fraud", "genuine"} and label.get("fraud_probability") is not None
+        (version, (label.transaction_date or "")[:10], label.verdict == FRAUD, int(score * BANDS), 1, score)
+        for label, version, score in scored
+        if label.decides and version is not None and score is not None
     ]
-    return pl.DataFrame(rows, schema=SCHEMA)
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row", strict=False)
 
 
 def by(counts: pl.DataFrame, threshold: float, key: str) -> pl.DataFrame:

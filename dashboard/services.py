@@ -33,12 +33,13 @@ def services() -> Services:
     """The shared services."""
     settings = get_settings()
     cluster = Cluster(settings.hazelcast, settings.dashboard.query_seconds)
-    stream = Stream(settings)
+    whole = Whole(settings)
+    stream = Stream(settings, lambda: whole.passed)
     return Services(
         settings,
         cluster,
         Answers(cluster),
-        Whole(settings),
+        whole,
         Threshold(settings),
         stream,
         Desk(settings, cluster, stream),

@@ -9,13 +9,17 @@ import statistics
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from dashboard import labels
+from dashboard.labels import Label
 from dashboard.state import Watched
 from infra.errors import FraudflowError, TransientError
 from infra.kafka import GroupReader, explained, partitions, reader_config
@@ -26,6 +30,8 @@ logger = logging.getLogger(__name__)
 PROBE_SECONDS = 2.0
 _RETRY_SECONDS = 2.0
 _TIMEOUT_SECONDS = 5.0
+# Longer than a scorer's commit, a rebalance and the killing of a scorer take.
+_STILL_SECONDS = 30.0
 _ALERTS, _LABELS, _SAMPLES = 200, 200_000, 450
 # Transactions that end a partition leave a marker behind, which no scorer commits past: below so many offsets of
 # lag, whether anything waits is found out by looking.
@@ -52,28 +58,61 @@ class Sample:
     """When the newest prediction reached Kafka."""
 
 
+class Alert(msgspec.Struct):
+    """What is shown of an alert."""
+
+    transaction_number: str
+    fraud_probability: float | None = None
+    amount: float | None = None
+    merchant: str | None = None
+    customer_name: str | None = None
+    customer_city: str | None = None
+    card_last4: str | None = None
+    distance_from_home: float | None = None
+    arrived_ms: int = 0
+    """By Kafka's clock, since 1970; no part of the record."""
+
+
 class Stream:
     """What flows, now and in the last minutes."""
 
-    def __init__(self, settings: Settings):
-        self._settings = settings
+    def __init__(self, settings: Settings, passed: Callable[[], int]):
+        """`passed`: how many predictions were read so far. Offsets would count the end of each transaction too."""
+        self._settings, self._passed = settings, passed
         self.watched = Watched("Kafka")
         self.samples: deque[Sample] = deque(maxlen=_SAMPLES)
-        self._alerts: deque[dict[str, Any]] = deque(maxlen=_ALERTS)
-        self._labels: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._alerts: list[Alert] = []
+        self._labels: OrderedDict[str, Label] = OrderedDict()
         self._lock = threading.Lock()
+        self.stands_still_since: datetime | None = None
+        """When something was scored last, if transactions have been waiting since."""
+        self.labels_read = False
+        """Whether all labels are known that there were when this process began."""
         for work in (self._follow, self._probe):
             threading.Thread(target=self._for_ever, args=(work,), name=f"kafka{work.__name__}", daemon=True).start()
 
-    def alerts(self) -> list[dict[str, Any]]:
+    def alerts(self) -> list[Alert]:
         """The newest alerts, the newest first."""
         with self._lock:
-            return list(reversed(self._alerts))
+            return sorted(self._alerts, key=lambda alert: alert.arrived_ms, reverse=True)[:_ALERTS]
 
-    def labels(self) -> dict[str, dict[str, Any]]:
-        """The newest label of each transaction, by its number."""
+    def labels(self) -> list[Label]:
+        """The newest label of each transaction."""
         with self._lock:
-            return dict(self._labels)
+            return list(self._labels.values())
+
+    def label(self, number: str) -> Label | None:
+        """The newest label of a transaction."""
+        with self._lock:
+            return self._labels.get(number)
+
+    def keep(self, label: Label) -> None:
+        """Know a label, which Kafka has, before it comes by."""
+        with self._lock:
+            self._labels[label.transaction_number] = label
+            self._labels.move_to_end(label.transaction_number)
+            while len(self._labels) > _LABELS:
+                self._labels.popitem(last=False)
 
     def _for_ever(self, work: Any) -> None:
         while True:
@@ -101,35 +140,37 @@ class Stream:
             if not starts:
                 raise TransientError("the topics do not exist yet: run the deployment `provision`")
             consumer.assign(starts)
+            self._alerts, unread = [], set(range(present.get(topics.labels, 0)))
             while True:
                 for message in consumer.consume(500, timeout=0.5):
-                    self._take(message)
+                    error = message.error()
+                    if error is None:
+                        self._take(message)
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        if message.topic() == topics.labels:
+                            unread.discard(message.partition() or 0)
+                    elif error.code() not in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
+                        raise KafkaException(error)
+                self.labels_read |= not unread
         finally:
             consumer.close()
 
     def _take(self, message: Message) -> None:
-        error = message.error()
-        if error is not None:
-            if error.code() in {KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
-                return
-            raise KafkaException(error)
-        record = _decoded(message)
-        if record is None or not record.get("transaction_number"):
-            return
-        with self._lock:
-            if message.topic() == self._settings.kafka.topics.alerts:
-                self._alerts.append(record | {"arrived": message.timestamp()[1]})
-            else:
-                self._labels[record["transaction_number"]] = record
-                self._labels.move_to_end(record["transaction_number"])
-                while len(self._labels) > _LABELS:
-                    self._labels.popitem(last=False)
+        if message.topic() == self._settings.kafka.topics.labels:
+            if label := labels.decode(message.value()):
+                self.keep(label)
+        elif alert := _alert(message):
+            with self._lock:
+                self._alerts.append(alert)
+                if len(self._alerts) > 2 * _ALERTS:
+                    self._alerts = sorted(self._alerts, key=lambda kept: kept.arrived_ms)[-_ALERTS:]
 
     def _probe(self) -> None:
         kafka = self._settings.kafka
         group = GroupReader(kafka, self._settings.scoring.group_id, kafka.topics.transactions)
         consumer = follower(self._settings.kafka)
-        before: tuple[float, int] | None = None
+        before: tuple[float, int, int, int] | None = None
+        moved = datetime.now(UTC)
         tail: tuple[float | None, float | None, datetime | None] = (None, None, None)
         try:
             while True:
@@ -139,13 +180,17 @@ class Stream:
                 arrived = sum(high - low for low, high in self._ends(consumer, kafka.topics.transactions).values())
                 if before is None or before[1] != scored:
                     tail = self._newest(consumer, ends)
-                rate = (scored - before[1]) / (at - before[0]) if before else 0.0
-                lag = group.lag()
-                if lag <= _MARKERS and group.drained():
+                passed, lag, now = self._passed(), group.lag(), datetime.now(UTC)
+                moves = before is None or before[1] != scored or lag < before[3]
+                if lag and (lag <= _MARKERS or not moves) and group.drained():
                     lag = 0
-                self.samples.append(Sample(datetime.now(UTC), arrived, scored, max(rate, 0.0), lag, *tail))
+                if moves or not lag:
+                    moved = now
+                rate = (passed - before[2]) / (at - before[0]) if before else 0.0
+                self.stands_still_since = moved if (now - moved).total_seconds() > _STILL_SECONDS else None
+                self.samples.append(Sample(now, arrived, scored, rate, lag, *tail))
                 self.watched.up()
-                before = (at, scored)
+                before = (at, scored, passed, lag)
                 time.sleep(PROBE_SECONDS)
         finally:
             consumer.close()
@@ -200,6 +245,17 @@ def follower(kafka: KafkaSettings) -> Consumer:
         "fetch.wait.max.ms": 100,
     }
     return Consumer(reader_config(kafka, "fraudflow-dashboard") | config)
+
+
+_decode_alert = msgspec.json.Decoder(Alert).decode
+
+
+def _alert(message: Message) -> Alert | None:
+    """None for what is no alert of a scorer."""
+    try:
+        return msgspec.structs.replace(_decode_alert(message.value() or b""), arrived_ms=message.timestamp()[1])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def _decoded(message: Message) -> dict[str, Any] | None:

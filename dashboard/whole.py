@@ -74,6 +74,8 @@ class Whole:
         self._known: dict[tuple, _Known] = {}
         self.reading: float | None = 0.0
         """The share of the newest that is read, while they are read for the first time."""
+        self.passed = 0
+        """Predictions that were read, those that came again too."""
         threading.Thread(target=self._for_ever, name="kafka-whole", daemon=True).start()
 
     def count(self, filters: Filters, *keys: str) -> Answer:
@@ -117,6 +119,11 @@ class Whole:
         rows = self._all().filter(pl.col("card_token") == token)
         return rows["transaction_number"].tail(limit).to_list()
 
+    @property
+    def held(self) -> int:
+        """How many predictions are counted."""
+        return sum(piece.height for piece in self._pieces)
+
     def since(self) -> Since:
         """Where counting begins, of each source partition; nothing where it begins with the first transaction."""
         return self._since
@@ -125,13 +132,13 @@ class Whole:
         with self._lock:
             known, began = self._known.get(key), time.monotonic()
             if self._ready and (known is None or (known.version != self._version and began > known.rests_until)):
-                answer = Answer(_plain(work(self._all())), datetime.now(UTC), None, pending=False)
+                answer = Answer(_plain(work(self._all())), datetime.now(UTC), None)
                 now = time.monotonic()
                 known = _Known(self._version, answer, now + max(_FRESH_SECONDS, _REST_FACTOR * (now - began)))
                 while len(self._known) >= _REMEMBERED:
                     self._known.pop(next(iter(self._known)))
                 self._known[key] = known
-            return Answer(None, None, None, pending=True) if known is None else known.answer
+            return Answer(None, None, None) if known is None else known.answer
 
     def _all(self) -> pl.DataFrame:
         pieces = self._pieces
@@ -139,6 +146,7 @@ class Whole:
 
     def _reset(self) -> None:
         self._pieces: tuple[pl.DataFrame, ...] = ()
+        self._numbers: set[int] = set()  # hashes of the transactions' numbers
         self._version, self._ready = 0, False
         self._since: Since = ()
 
@@ -185,6 +193,7 @@ class Whole:
                         raise KafkaException(error)
                 moved = bool(values) and self._take(_packed(_decoded(values)))
                 read += len(values)
+                self.passed += len(values)
                 if not self._ready and not behind:
                     self._ready, moved = True, cut
                 if moved:
@@ -195,13 +204,21 @@ class Whole:
 
     def _take(self, rows: pl.DataFrame) -> bool:
         """Add to the newest; whether the oldest had to go for it."""
-        pieces = list(self._pieces)
+        rows, pieces = rows.unique("transaction_number", keep="last", maintain_order=True), list(self._pieces)
+        numbers = set(rows["transaction_number"].hash())
+        if not self._numbers.isdisjoint(numbers):
+            # Transactions that were sent again: only their newest answers count, as in Hazelcast.
+            again = rows["transaction_number"].implode()
+            pieces = [piece.filter(~pl.col("transaction_number").is_in(again)) for piece in pieces]
+        self._numbers |= numbers
         if pieces and pieces[-1].height < self._piece:
             rows = pl.concat([pieces.pop(), rows], rechunk=True)
         pieces.extend(rows.iter_slices(self._piece))
         most, held, many = self._settings.projection.max_entries, sum(piece.height for piece in pieces), len(pieces)
         while held - pieces[0].height >= most:
-            held -= pieces.pop(0).height
+            gone = pieces.pop(0)
+            held -= gone.height
+            self._numbers.difference_update(gone["transaction_number"].hash())
         self._pieces, self._version = tuple(pieces), self._version + 1
         return len(pieces) < many
 

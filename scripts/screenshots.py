@@ -3,17 +3,16 @@
 They show whatever flows at that moment: run `fraudflow run` before, and `fraudflow run --rate 200` meanwhile.
 """
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from dashboard import links
 from infra.errors import TerminalError
 from infra.hazelcast import connect
 from infra.settings import Settings, get_settings
 from scripts.drawn import READY
+from tests.browser import feed
 from tests.browser.chromium import launch
 
 OUT = Path(__file__).parents[1] / "docs" / "screenshots"
@@ -30,7 +29,6 @@ def main() -> None:
     if not settings.dashboard_url:
         raise TerminalError("no dashboard: start the local stack with `fraudflow up`")
     case = _largest_case(settings)
-    key = settings.dashboard.link_key.get_secret_value().encode()
     OUT.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = launch(playwright.chromium)
@@ -43,8 +41,7 @@ def main() -> None:
         _shoot(browser, settings, "live", "/", "Live")
         _shoot(browser, settings, "live-dark", "/", "Live", scheme="dark")
         _shoot(browser, settings, "live-phone", "/", "Live", width=_PHONE)
-        token = links.sign(case, key, timedelta(hours=1))
-        _shoot(browser, settings, "answer-phone", f"/answer?t={token}", "Was this you?", width=_PHONE)
+        _shoot(browser, settings, "answer-phone", feed.ask_customer(settings, case), "Was this you?", width=_PHONE)
         browser.close()
 
 

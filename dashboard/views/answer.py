@@ -7,7 +7,7 @@ from dashboard.links import LinkRefused
 from dashboard.services import services
 from infra.errors import TransientError
 
-_SORRY = "Something of ours does not answer at the moment. Please try again in a minute: your link stays valid."
+_SORRY = "Something of ours does not answer at the moment. This page goes on by itself: your link stays valid."
 
 
 def page() -> None:
@@ -15,42 +15,40 @@ def page() -> None:
     _, middle, _ = st.columns([1, 2, 1])
     with middle:
         st.title("Was this you?")
-        if done := st.session_state.get("answered"):
-            st.success(done, icon=":material/check_circle:")
-            return
-        if problem := st.session_state.pop("problem", None):
-            st.warning(problem, icon=":material/hourglass:")
-        token = st.query_params.get("t", "")
-        desk = services().desk
-        try:
-            link = desk.read_link(token)
-            record = desk.prediction(link.transaction_number)
-        except LinkRefused as refused:
-            st.error(str(refused), icon=":material/link_off:")
-            return
-        except TransientError:
-            st.warning(_SORRY, icon=":material/hourglass:")
-            return
-        if record is None:
-            st.info("We no longer hold this transaction. Please call the number on the back of your card.")
-            return
-        with st.container(border=True):
-            currency = services().settings.dashboard.currency
-            st.subheader(f"{show.money(record.get('amount'), currency)}")
-            st.markdown(
-                f"at **{show.markdown(show.masked(str(record.get('merchant'))))}**  \n"
-                f"{show.markdown(str(record.get('transaction_date')))} by the shop's clock  \n"
-                f"with the card ending {show.markdown(str(record.get('card_last4')))}"
-            )
-        left, right = st.columns(2)
-        left.button(
-            "Yes, this was me", on_click=_answer, args=(token, True), width="stretch", icon=":material/thumb_up:"
+        _question(st.query_params.get("t", ""))
+
+
+@st.fragment(run_every="5s")
+def _question(token: str) -> None:
+    """Drawn again and again, for what does not answer now may do so soon."""
+    if done := st.session_state.get("answered"):
+        st.success(done, icon=":material/check_circle:")
+        return
+    if problem := st.session_state.pop("problem", None):
+        st.warning(problem, icon=":material/hourglass:")
+    try:
+        asked = services().desk.read_link(token)
+    except LinkRefused as refused:
+        st.error(str(refused), icon=":material/link_off:")
+        return
+    except TransientError:
+        st.warning(_SORRY, icon=":material/hourglass:")
+        return
+    with st.container(border=True):
+        currency = services().settings.dashboard.currency
+        st.subheader(show.money(asked.amount, currency))
+        st.markdown(
+            f"at **{show.markdown(show.masked(asked.merchant or show.DASH))}**  \n"
+            f"{show.markdown(asked.transaction_date or show.DASH)} by the shop's clock  \n"
+            f"with the card ending {show.markdown(asked.card_last4 or show.DASH)}"
         )
-        right.button(
-            "No, this was not me", on_click=_answer, args=(token, False), width="stretch", icon=":material/block:",
-            type="primary",
-        )  # fmt: skip
-        st.caption("We will never ask for your card number, your PIN or a password.")
+    left, right = st.columns(2)
+    left.button("Yes, this was me", on_click=_answer, args=(token, True), width="stretch", icon=":material/thumb_up:")
+    right.button(
+        "No, this was not me", on_click=_answer, args=(token, False), width="stretch", icon=":material/block:",
+        type="primary",
+    )  # fmt: skip
+    st.caption("We will never ask for your card number, your PIN or a password.")
 
 
 def _answer(token: str, was_me: bool) -> None:

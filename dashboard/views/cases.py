@@ -1,13 +1,16 @@
 """Cases: the work queue, and one transaction with all that helps to judge it."""
 
+from functools import partial
 from typing import Any
 
 import polars as pl
 import streamlit as st
 
 from dashboard import charts, frame, queries, show
-from dashboard.desk import ASKED, FALSE_POSITIVE_REASONS, FRAUD, GENUINE, VERDICTS, Label
+from dashboard.answers import Answer
+from dashboard.desk import FALSE_POSITIVE_REASONS, CaseRefused
 from dashboard.evidence import FEATURES, reasons, stands_out
+from dashboard.labels import FRAUD, GENUINE, VERDICTS, Label
 from dashboard.services import Services, services
 from infra.errors import TransientError
 
@@ -56,15 +59,14 @@ def _open(number: str | None) -> None:
 
 @st.fragment(run_every="5s")
 def _queue(shared: Services, who: str) -> None:
+    if "case" in st.query_params:  # a row was clicked
+        st.rerun()
     settings = shared.settings
     threshold = shared.threshold.alert
-    # Room for those that are closed: they are still among the suspected. In steps, so that the question stays the same.
-    room = _QUEUE * (1 + len(shared.desk.closed()) // _QUEUE + 1)
-    answer, all_of = shared.answers.ask(queries.queue(threshold, room), queries.suspicion(threshold))
+    answer, cases = _largest_open(shared, threshold)
+    (all_of,) = shared.answers.ask(queries.suspicion(threshold))
     if frame.nothing_yet(answer, "Nothing is suspected."):
         return
-    assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    cases = shared.desk.open_cases(answer.frame).head(_QUEUE)
     try:
         claims = shared.desk.claims()
     except TransientError:
@@ -74,7 +76,7 @@ def _queue(shared: Services, who: str) -> None:
     boxes = st.columns(4)
     number, at_risk = (None, None) if all_of.frame is None else all_of.frame.row(0)
     boxes[0].metric("Suspected", show.count(number), border=True,
-                    help=f"With a score of {threshold:g} and more, from which scorers alert")  # fmt: skip
+                    help=f"All that Hazelcast holds from a score of {threshold:g} on, as scorers alert")  # fmt: skip
     boxes[1].metric("At risk", show.money(at_risk, settings.dashboard.currency), border=True,
                     help="Amount times score of all that is suspected")  # fmt: skip
     boxes[2].metric("Taken", show.count(len(claims)), border=True)
@@ -95,17 +97,32 @@ def _queue(shared: Services, who: str) -> None:
     st.caption(
         f"The {cases.height:,} largest amounts at risk that nobody has judged. A taken case is yours alone for "
         f"{settings.dashboard.claim_minutes:.0f} minutes; one whose customer was asked comes back after "
-        f"{settings.dashboard.link_hours:.0f} hours without an answer."
+        f"{settings.dashboard.link_hours:.0f} hours without an answer, if Hazelcast still holds it."
     )
-    picked = st.dataframe(
+    st.dataframe(
         _queue_table(cases, claims, settings.dashboard.currency), hide_index=True, height=460, key="queue",
-        on_select="rerun", selection_mode="single-row", alt="Open cases",
-        column_config={"Score": frame.SCORE_COLUMN},
+        on_select=partial(_open_picked, cases["transaction_number"].to_list()), selection_mode="single-row",
+        alt="Open cases", column_config={"Score": frame.SCORE_COLUMN},
     )  # fmt: skip
     frame.freshness([answer], settings.dashboard.time_zone)
-    if picked["selection"]["rows"]:
-        _open(cases["transaction_number"][picked["selection"]["rows"][0]])
-        st.rerun()
+
+
+def _largest_open(shared: Services, threshold: float) -> tuple[Answer, pl.DataFrame]:
+    """Those that are closed are among the suspected still: more are asked for until enough are left."""
+    room = 2 * _QUEUE
+    while True:
+        (answer,) = shared.answers.ask(queries.queue(threshold, room))
+        found = pl.DataFrame() if answer.frame is None else answer.frame
+        cases = shared.desk.open_cases(found) if found.height else found
+        if cases.height >= _QUEUE or found.height < room:
+            return answer, cases.head(_QUEUE)
+        room *= 2
+
+
+def _open_picked(drawn: list[str]) -> None:
+    """Open the row that was clicked of those that were drawn: by now others may stand there."""
+    for row in st.session_state["queue"]["selection"]["rows"]:
+        _open(drawn[row])
 
 
 def _take_next(shared: Services, free: pl.DataFrame, who: str) -> None:
@@ -206,13 +223,13 @@ def _verdict(shared: Services, record: dict[str, Any], who: str) -> None:
     number = str(record["transaction_number"])
     with st.container(border=True):
         st.subheader("What is it?")
-        said = shared.stream.labels().get(number)
+        said = shared.stream.label(number)
         if said:
-            by = f"{said.get('source')} {said.get('by')}" if said.get("source") != "customer" else "the customer"
-            reason = f", {said['reason']}" if said.get("reason") else ""
+            by = f"{said.source} {said.by}" if said.source != "customer" else "the customer"
+            reason = f", {said.reason}" if said.reason else ""
             st.markdown(
-                f"**{VERDICTS.get(said.get('verdict', ''), 'Said')}** by {show.markdown(by)}{show.markdown(reason)}, "
-                f"{show.markdown(str(said.get('at')))}"
+                f"**{VERDICTS.get(said.verdict, 'Said')}** by {show.markdown(by)}{show.markdown(reason)}, "
+                f"{show.markdown(said.at)}"
             )
         if not who:
             st.caption("Give your name above, and you can judge it.")
@@ -230,22 +247,23 @@ def _verdict(shared: Services, record: dict[str, Any], who: str) -> None:
                 "Take this case", type="primary", icon=":material/front_hand:", on_click=_take, args=(number, who)
             )
             return
+        seen = said.at if said else None
         reason = st.selectbox("If it is genuine, why did it look like fraud?", FALSE_POSITIVE_REASONS, index=None,
                               placeholder="A reason helps the next model", key=f"reason-{number}")  # fmt: skip
         note = st.text_input("Note", key=f"note-{number}", max_chars=500)
+        fraud = Label(number, FRAUD, "analyst", who, note=note or None)
+        genuine = Label(number, GENUINE, "analyst", who, reason=reason, note=note or None)
         with st.container(horizontal=True):
-            st.button("Fraud", type="primary", icon=":material/gpp_bad:", on_click=_say,
-                      args=(Label(number, FRAUD, "analyst", who, note=note or None), who))  # fmt: skip
-            st.button("Genuine", icon=":material/verified_user:", on_click=_say,
-                      args=(Label(number, GENUINE, "analyst", who, reason=reason, note=note or None), who))  # fmt: skip
-            st.button("Ask the customer", icon=":material/contact_support:", on_click=_ask, args=(number, who))
+            st.button("Fraud", type="primary", icon=":material/gpp_bad:", on_click=_judge, args=(fraud, seen))
+            st.button("Genuine", icon=":material/verified_user:", on_click=_judge, args=(genuine, seen))
+            st.button("Ask the customer", icon=":material/contact_support:", on_click=_ask, args=(number, who, seen))
             st.button("Release", type="tertiary", icon=":material/undo:", on_click=_release, args=(number, who))
-        if link := st.session_state.get(f"link-{number}"):
+        if said and (address := shared.desk.address(said)):
             st.caption(
-                f"Send this to the customer. It works once, for {shared.settings.dashboard.link_hours:.0f} hours, "
-                "and their answer arrives as a label."
+                f"Send this to the customer. It works once, for {shared.settings.dashboard.link_hours:.0f} hours from "
+                "when they were asked, and their answer arrives as a label."
             )
-            st.code(link, language=None, wrap_lines=True)
+            st.code(address, language=None, wrap_lines=True)
 
 
 def _take(number: str, who: str) -> None:
@@ -258,26 +276,21 @@ def _take(number: str, who: str) -> None:
         st.session_state["failed"] = f"{owner} was faster"
 
 
-def _say(label: Label, who: str) -> None:
-    desk = services().desk
+def _judge(label: Label, seen: str | None) -> None:
     try:
-        desk.say(label)
-        desk.release(label.transaction_number, who)
-    except TransientError as error:
+        services().desk.judge(label, seen)
+    except (CaseRefused, TransientError) as error:
         st.session_state["failed"] = str(error)
         return
     st.session_state["said"] = f"Kept: {VERDICTS[label.verdict].lower()}"
     _open(None)
 
 
-def _ask(number: str, who: str) -> None:
-    desk = services().desk
+def _ask(number: str, who: str, seen: str | None) -> None:
     try:
-        desk.say(Label(number, ASKED, "analyst", who))
-    except TransientError as error:
+        services().desk.ask_customer(number, who, seen)
+    except (CaseRefused, TransientError) as error:
         st.session_state["failed"] = str(error)
-        return
-    st.session_state[f"link-{number}"] = desk.link_for(number)
 
 
 def _release(number: str, who: str) -> None:

@@ -1,6 +1,7 @@
 """Explore: where suspected fraud gathers; every choice is in the address, so that a view can be sent to a colleague."""
 
 from dataclasses import fields
+from functools import partial
 
 import polars as pl
 import streamlit as st
@@ -66,7 +67,7 @@ def _choices(shared: Services) -> tuple[float, Filters]:
                 values = st.multiselect(
                     _LABELS[column], _options(column, known), key=column, bind="query-params",
                     placeholder="All", accept_new_options=column not in _FIXED,
-                    format_func=show.WEEKDAYS.__getitem__ if column == "transaction_weekday_code" else str,
+                    format_func=show.WEEKDAYS.__getitem__ if column == "transaction_weekday_code" else _masked,
                 )  # fmt: skip
                 chosen[column] = tuple(values)
         left, right = st.columns([5, 1], vertical_alignment="bottom")
@@ -79,6 +80,10 @@ def _choices(shared: Services) -> tuple[float, Filters]:
         with right:
             st.button("Clear filters", icon=":material/filter_alt_off:", on_click=_clear, width="stretch")
     return threshold, Filters(**chosen)
+
+
+def _masked(value: object) -> str:
+    return show.masked(str(value))
 
 
 def _known(shared: Services) -> dict[str, set]:
@@ -114,10 +119,13 @@ def _headline(shared: Services, threshold: float, filters: Filters) -> None:
     boxes[2].metric("Suspected", show.count(suspected[0]), border=True)
     boxes[3].metric("Suspected amount", show.money(suspected[1], currency), border=True)
     frame.freshness([answer, every], shared.settings.dashboard.time_zone)
+    frame.extent(shared.whole)
 
 
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: str) -> None:
+    if st.session_state.pop("picked", False):
+        st.rerun()  # a bar was clicked, and all of the page has another filter
     answer = _suspected(shared, filters, dimension)
     if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
@@ -129,26 +137,23 @@ def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: 
     if not top.height:
         st.info("Nothing is suspected here at this threshold.", icon=":material/verified:")
         return
-    picked = st.plotly_chart(
-        charts.ranking(top, shared.settings.dashboard.currency), key=f"ranking-{dimension}", on_select="rerun",
-        selection_mode="points", config=charts.CONFIG,
+    key, drawn = f"ranking-{dimension}", top["name"].reverse().to_list()
+    st.plotly_chart(
+        charts.ranking(top, shared.settings.dashboard.currency), key=key,
+        on_select=partial(_look_only_at, dimension, drawn, key), selection_mode="points", config=charts.CONFIG,
         alt=f"Suspected amount by {DIMENSIONS[dimension].lower()}, the largest first",
     )  # fmt: skip
     st.caption(
         f"Suspected amount · number · share of the transactions. The {top.height} largest of {ranked.height:,}. "
         "Click a bar to look only at it."
     )
-    points = picked["selection"]["points"]
-    if points:
-        name = top["name"][top.height - 1 - points[0]["point_index"]]
-        st.button(
-            f"Look only at {show.markdown(name)}", icon=":material/filter_alt:", type="primary",
-            on_click=_look_only_at, args=(dimension, name), key="drill",
-        )  # fmt: skip
 
 
-def _look_only_at(dimension: str, name: str) -> None:
-    st.session_state[dimension] = [name]
+def _look_only_at(dimension: str, drawn: list[str], key: str) -> None:
+    """Filter by the bar that was clicked of those that were drawn: counted again, the chart is another one."""
+    for point in st.session_state[key]["selection"]["points"]:
+        st.session_state[dimension] = [drawn[point["point_index"]]]
+        st.session_state["picked"] = True
 
 
 @st.fragment(run_every=frame.SLOW_REFRESH)
@@ -188,14 +193,41 @@ def _map(shared: Services, threshold: float, filters: Filters) -> None:
     if frame.nothing_yet(answer):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    picked = st.plotly_chart(
-        charts.places(answer.frame, settings.currency), key="map", on_select="rerun", selection_mode="points",
+    st.plotly_chart(
+        charts.places(answer.frame, settings.currency), key="map", on_select=_pick_case, selection_mode="points",
         config=charts.CONFIG | {"scrollZoom": True}, alt="Map of suspected transactions: merchant, home, distance",
     )  # fmt: skip
     st.caption(f"The newest {answer.frame.height} suspected transactions. Click a merchant to open its case.")
-    numbers = [p["customdata"][4] for p in picked["selection"]["points"] if len(p.get("customdata") or ()) > 4]
-    if numbers:
-        st.link_button("Open the case", frame.case_link(numbers[0]), icon=":material/open_in_new:", type="primary")
+    if case := st.session_state.get("picked-case"):
+        st.link_button("Open the case", frame.case_link(case), icon=":material/open_in_new:", type="primary")
+    with st.expander("The same as a table", icon=":material/table:"):
+        st.dataframe(
+            _case_table(answer.frame, settings.currency), hide_index=True, key="map-rows", height=320,
+            column_config={"Score": frame.SCORE_COLUMN, "Case": frame.CASE_COLUMN}, alt="The same transactions",
+        )  # fmt: skip
+
+
+def _pick_case() -> None:
+    for point in st.session_state["map"]["selection"]["points"]:
+        if len(point.get("customdata") or ()) > 4:  # a merchant, and not a home
+            st.session_state["picked-case"] = point["customdata"][4]
+
+
+def _case_table(rows: pl.DataFrame, currency: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {
+                "When (shop's clock)": row["transaction_date"],
+                "Score": row["fraud_probability"],
+                "Amount": show.money(row["amount"], currency),
+                "Merchant": show.masked(row["merchant"]),
+                "Customer": show.masked(row["customer_name"]),
+                "From home": f"{row['distance_from_home'] or 0:,.0f} km",
+                "Case": frame.case_link(row["transaction_number"]),
+            }
+            for row in rows.iter_rows(named=True)
+        ]
+    )
 
 
 @st.fragment(run_every=frame.SLOW_REFRESH)

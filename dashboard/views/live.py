@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import charts, frame, queries, show, tally
 from dashboard.queries import Filters
 from dashboard.services import Services, services
-from dashboard.stream import Sample
+from dashboard.stream import Alert, Sample
 
 _SHOWN_ALERTS = 60
 
@@ -51,6 +51,7 @@ def _totals(shared: Services, threshold: float) -> None:
     boxes[3].metric("Suspected amount", show.money(suspected[1], currency), border=True)
     boxes[4].metric("Suspected share", show.share(suspected[0], all_of[0]), border=True, help="Of the transactions")
     frame.freshness([bands], shared.settings.dashboard.time_zone)
+    frame.extent(shared.whole)
 
 
 def _flow(shared: Services) -> None:
@@ -108,25 +109,25 @@ def _flow_chart(at: datetime, _samples: list[Sample]) -> go.Figure:
 
 ALERT_COLUMNS = {
     "Score": frame.SCORE_COLUMN,
-    "Case": st.column_config.LinkColumn(display_text="Open", width="small"),
+    "Case": frame.CASE_COLUMN,
     "Merchant": st.column_config.TextColumn(width="medium"),
 }
 
 
-def alert_table(alerts: list[dict], zone: str, currency: str) -> pl.DataFrame:
+def alert_table(alerts: list[Alert], zone: str, currency: str) -> pl.DataFrame:
     """Alerts as rows for people; a row's link opens its case."""
     return pl.DataFrame(
         [
             {
-                "Arrived": show.clock(datetime.fromtimestamp(alert["arrived"] / 1000, UTC), zone),
-                "Score": float(alert.get("fraud_probability") or 0),
-                "Amount": show.money(alert.get("amount"), currency),
-                "Merchant": show.masked(str(alert.get("merchant") or show.DASH)),
-                "Customer": show.masked(str(alert.get("customer_name") or show.DASH)),
-                "City": str(alert.get("customer_city") or show.DASH),
-                "Card": show.card(alert.get("card_last4")),
-                "From home": f"{alert.get('distance_from_home') or 0:,.0f} km",
-                "Case": frame.case_link(alert["transaction_number"]),
+                "Arrived": show.clock(datetime.fromtimestamp(alert.arrived_ms / 1000, UTC), zone),
+                "Score": alert.fraud_probability or 0.0,
+                "Amount": show.money(alert.amount, currency),
+                "Merchant": show.masked(alert.merchant or show.DASH),
+                "Customer": show.masked(alert.customer_name or show.DASH),
+                "City": alert.customer_city or show.DASH,
+                "Card": show.card(alert.card_last4),
+                "From home": f"{alert.distance_from_home or 0:,.0f} km",
+                "Case": frame.case_link(alert.transaction_number),
             }
             for alert in alerts
         ]

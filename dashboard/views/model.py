@@ -35,17 +35,18 @@ def page() -> None:
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _judge(shared: Services, source: str, threshold: float) -> None:
     (above,) = shared.answers.ask(queries.truth_above(shared.whole.since()), fresh_seconds=15)
-    below, beside = shared.whole.unsuspected(), shared.whole.beside()
+    below, beside = shared.whole.unsuspected(), shared.whole.beside().frame
     known = quality.together(above.frame, below.frame)
     if source == _VERDICTS:
-        counts = quality.from_labels(shared.stream.labels().values())
+        labels = shared.stream.labels()
+        counts, beside = quality.from_labels(labels), quality.challengers_from_labels(labels)
         if not counts.height:
             st.info(
                 "No verdicts yet. Judge some cases: what people find out arrives here, and in the topic Labels, which "
                 "the next model learns from.",
                 icon=":material/hourglass_empty:",
             )
-            _versions(known, beside.frame, threshold)
+            _versions(known, shared.whole.beside().frame, threshold)
             return
         st.caption(
             f"{counts.height:,} verdicts, as of {show.clock(datetime.now(UTC), shared.settings.dashboard.time_zone)}. "
@@ -63,7 +64,7 @@ def _judge(shared: Services, source: str, threshold: float) -> None:
                 icon=":material/hourglass_empty:",
             )
             _drift(counts)
-            _versions(counts, beside.frame, threshold)
+            _versions(counts, beside, threshold)
             return
     _numbers(counts, threshold)
     left, right = st.columns(2, gap="medium")
@@ -82,7 +83,7 @@ def _judge(shared: Services, source: str, threshold: float) -> None:
             st.caption("Too few in every band of scores to say.")
     if known is not None:
         _drift(known)
-    _versions(known if source == _DATA else counts, beside.frame, threshold)
+    _versions(known if source == _DATA else counts, beside, threshold)
 
 
 def _drift(counts: pl.DataFrame) -> None:

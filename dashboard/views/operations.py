@@ -12,6 +12,7 @@ from dashboard.desk import ANSWERS, CLAIMS
 from dashboard.services import Services, services
 from infra.errors import TransientError
 from infra.hazelcast import CARD_ACTIVITY, CUSTOMERS, MANIFEST, MERCHANTS, PREDICTIONS, SNAPSHOTS, SUSPECTS
+from infra.projection_sql import JOBS
 
 _MAPS = {
     PREDICTIONS: "the newest predictions",
@@ -22,7 +23,7 @@ _MAPS = {
     MANIFEST: "which features are loaded",
     SNAPSHOTS: "the features as the scorers take them",
     CLAIMS: "cases that somebody works on",
-    ANSWERS: "customers' links that are used",
+    ANSWERS: "customers' answers on their way",
 }
 GRAFANA = Path(__file__).parents[1] / "grafana.json"
 
@@ -62,8 +63,10 @@ def _hazelcast(shared: Services) -> None:
         names = [] if jobs.frame is None else jobs.frame["name"].to_list()
         if names:
             st.markdown("Jobs that run: " + ", ".join(f":green[●] {show.markdown(name)}" for name in names))
-        elif jobs.frame is not None:
-            st.warning("No projection job runs: predictions do not reach Hazelcast. Run the deployment `provision`.",
+        missing = [name for name in JOBS if name not in names]
+        if missing and jobs.frame is not None:
+            st.warning(f"Predictions do not reach all of Hazelcast: {show.markdown(', '.join(missing))} does not run. "
+                       "`score` makes the jobs again; so does the deployment `provision`.",
                        icon=":material/warning:")  # fmt: skip
         st.dataframe(
             [{"Map": name, "Entries": show.count(sizes[name]), "Holds": text} for name, text in _MAPS.items()],

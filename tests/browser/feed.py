@@ -15,6 +15,8 @@ import orjson
 import polars as pl
 from confluent_kafka import Producer
 
+from dashboard import labels, links
+from dashboard.labels import ASKED, Label
 from infra.kafka import client_config
 from infra.settings import Settings, get_settings
 from simulator.population import Population, simulate_population
@@ -108,6 +110,18 @@ def send_rows(settings: Settings, rows: Sequence[dict[str, object]]) -> None:
     for row in rows:
         _produce(producer, settings.kafka.topics.predictions, str(row["transaction_number"]), orjson.dumps(row))
     producer.flush()
+
+
+def ask_customer(settings: Settings, number: str) -> str:
+    """Send the label of a customer who is asked about a transaction; the path of the page where they answer."""
+    link = links.issue(number, timedelta(hours=1))
+    asked = Label(
+        number, ASKED, "analyst", "grace", link=link.nonce, link_ends=int(link.ends.timestamp()), amount=9_000.0
+    )
+    producer = Producer(client_config(settings.kafka))
+    _produce(producer, settings.kafka.topics.labels, number, labels.encode(asked))
+    producer.flush()
+    return f"/answer?t={links.sign(link, settings.dashboard.link_key.get_secret_value().encode())}"
 
 
 def _produce(producer: Producer, topic: str, key: str, value: bytes) -> None:

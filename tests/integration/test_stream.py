@@ -1,0 +1,75 @@
+"""What the dashboard follows in Kafka: alerts, labels, and whether scoring goes on."""
+
+import json
+
+import pytest
+from confluent_kafka import Producer
+
+from dashboard import labels
+from dashboard.labels import ASKED, FRAUD, Label
+from dashboard.stream import Stream
+from infra.kafka import client_config
+from tests.waiting import until
+
+pytestmark = pytest.mark.server
+
+NO_LABELS = (
+    b"not JSON",
+    b"[]",
+    b"\xff",
+    b'{"transaction_number": 7, "verdict": "fraud"}',
+    b'{"transaction_number": ["t"], "verdict": "fraud"}',
+    b'{"transaction_number": "t-odd", "verdict": "fraud", "fraud_probability": "n/a"}',
+)
+
+
+@pytest.fixture
+def send(settings):
+    producer = Producer(client_config(settings.kafka))
+
+    def to(topic: str, value: bytes, partition: int = 0, timestamp: int = 0) -> None:
+        producer.produce(topic, value, b"k", partition, timestamp=timestamp)
+        assert not producer.flush(10)
+
+    return to
+
+
+def test_the_newest_label_counts_and_foreign_records_take_nothing_down(settings, send):
+    topic = settings.kafka.topics.labels
+    for value in (
+        labels.encode(Label("t-1", ASKED, link="n")),
+        *NO_LABELS,
+        labels.encode(Label("t-1", FRAUD, by="ada")),
+    ):
+        send(topic, value)
+    stream = Stream(settings, lambda: 0)
+    until(lambda: stream.labels_read, what="the labels")
+    assert stream.labels() == [Label("t-1", FRAUD, by="ada")]
+    send(topic, labels.encode(Label("t-2", FRAUD)))
+    assert until(lambda: stream.label("t-2"), what="the new label").decides
+    until(lambda: stream.watched.state.up, what="Kafka")
+
+
+def test_alerts_are_the_newest_of_all_partitions(settings, send):
+    topic = settings.kafka.topics.alerts
+    for number in range(8):
+        send(topic, json.dumps({"transaction_number": f"a-{number}", "amount": 5}).encode(), number % 2)
+    send(topic, b'{"transaction_number": "a-odd", "amount": "much"}')
+    stream = Stream(settings, lambda: 0)
+    until(lambda: len(stream.alerts()) == 8, what="the alerts")
+    assert [alert.transaction_number for alert in stream.alerts()] == [f"a-{number}" for number in reversed(range(8))]
+
+
+def test_scoring_that_stands_still_is_told_and_its_rate_is_that_of_predictions(settings, send, monkeypatch):
+    monkeypatch.setattr("dashboard.stream._STILL_SECONDS", 0.0)
+    monkeypatch.setattr("dashboard.stream.PROBE_SECONDS", 0.1)
+    passed = [0]
+    stream = Stream(settings, lambda: passed[0])
+    until(lambda: stream.samples, what="a look")
+    assert stream.stands_still_since is None, "nothing waits"
+    send(settings.kafka.topics.transactions, b"{}")
+    until(lambda: stream.stands_still_since, what="a transaction that nobody scores")
+    assert stream.samples[-1].lag == 1
+    send(settings.kafka.topics.predictions, b"{}")
+    passed[0] = 1
+    until(lambda: any(sample.per_second > 0 for sample in stream.samples), what="a rate")
