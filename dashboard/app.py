@@ -16,7 +16,7 @@ def main() -> None:
     st.logo(str(_FOLDER / "logo.svg"), size="large")
     st.html(_FOLDER / "style.css")
     pages = [
-        st.Page(live.page, title="Live", icon=":material/monitoring:", url_path="live", default=True),
+        st.Page(live.page, title="Live", icon=":material/monitoring:", default=True),
         st.Page(explore.page, title="Explore", icon=":material/travel_explore:", url_path="explore"),
         st.Page(cases.page, title="Cases", icon=":material/fact_check:", url_path="cases"),
         st.Page(model.page, title="Model", icon=":material/model_training:", url_path="model"),
@@ -24,7 +24,9 @@ def main() -> None:
         st.Page(operations.page, title="Operations", icon=":material/lan:", url_path="operations"),
     ]
     customer = st.Page(answer.page, title="Was this you?", url_path="answer", visibility="hidden")
-    chosen = st.navigation([*pages, customer], position="top")
+    # The first page's own address is /, and people write what they see.
+    first = st.Page(live.page, title="Live", url_path="live", visibility="hidden")
+    chosen = st.navigation([*pages, customer, first], position="top")
     shared = services()
     if chosen == customer:
         # A customer has no login here: the link is what lets them in, to this one page.
