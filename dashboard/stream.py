@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -71,6 +71,13 @@ class Alert(msgspec.Struct):
     distance_from_home: float | None = None
     arrived_ms: int = 0
     """By Kafka's clock, since 1970; no part of the record."""
+
+
+class _Look(NamedTuple):
+    at: float
+    scored: int
+    passed: int
+    lag: int
 
 
 class Stream:
@@ -169,28 +176,28 @@ class Stream:
         kafka = self._settings.kafka
         group = GroupReader(kafka, self._settings.scoring.group_id, kafka.topics.transactions)
         consumer = follower(self._settings.kafka)
-        before: tuple[float, int, int, int] | None = None
+        before: _Look | None = None
         moved = datetime.now(UTC)
         tail: tuple[float | None, float | None, datetime | None] = (None, None, None)
         try:
             while True:
-                at = time.monotonic()
                 ends = self._ends(consumer, kafka.topics.predictions)
                 scored = sum(high - low for low, high in ends.values())
                 arrived = sum(high - low for low, high in self._ends(consumer, kafka.topics.transactions).values())
-                if before is None or before[1] != scored:
+                if before is None or before.scored != scored:
                     tail = self._newest(consumer, ends)
-                passed, lag, now = self._passed(), group.lag(), datetime.now(UTC)
-                moves = before is None or before[1] != scored or lag < before[3]
-                if lag and (lag <= _MARKERS or not moves) and group.drained():
-                    lag = 0
+                look, now = _Look(time.monotonic(), scored, self._passed(), group.lag()), datetime.now(UTC)
+                moves = before is None or before.scored != scored or look.lag < before.lag
+                # What is left may be no transactions: markers, or rows that were never committed.
+                waits = look.lag > _MARKERS and moves
+                lag = look.lag if look.lag and (waits or not group.drained()) else 0
                 if moves or not lag:
                     moved = now
-                rate = (passed - before[2]) / (at - before[0]) if before else 0.0
                 self.stands_still_since = moved if (now - moved).total_seconds() > _STILL_SECONDS else None
+                rate = (look.passed - before.passed) / (look.at - before.at) if before else 0.0
                 self.samples.append(Sample(now, arrived, scored, rate, lag, *tail))
                 self.watched.up()
-                before = (at, scored, passed, lag)
+                before = look
                 time.sleep(PROBE_SECONDS)
         finally:
             consumer.close()

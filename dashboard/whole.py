@@ -75,7 +75,7 @@ class Whole:
         self.reading: float | None = 0.0
         """The share of the newest that is read, while they are read for the first time."""
         self.passed = 0
-        """Predictions that were read, those that came again too."""
+        """Predictions that came since the older ones were read, those that came again too."""
         threading.Thread(target=self._for_ever, name="kafka-whole", daemon=True).start()
 
     def count(self, filters: Filters, *keys: str) -> Answer:
@@ -193,7 +193,7 @@ class Whole:
                         raise KafkaException(error)
                 moved = bool(values) and self._take(_packed(_decoded(values)))
                 read += len(values)
-                self.passed += len(values)
+                self.passed += len(values) if self._ready else 0
                 if not self._ready and not behind:
                     self._ready, moved = True, cut
                 if moved:
