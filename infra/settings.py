@@ -127,7 +127,11 @@ class ScoringSettings(BaseModel):
         description="of a partition, after which what its cards did is written to the topic Histories: who takes it "
         "over reads about so many back at most; 0: never",
     )
-    dead_letter_bytes: int = Field(default=16_384, ge=0, description="of the offending value kept in a dead letter")
+    # As base64, in JSON, still a message that librdkafka takes: a million bytes (`message.max.bytes`). One that it
+    # refuses would be tried again for ever.
+    dead_letter_bytes: int = Field(
+        default=16_384, ge=0, le=500_000, description="of the offending value kept in a dead letter"
+    )
     dead_letter_share: float = Field(
         default=0.5, gt=0, le=1, description="more of the last dead_letter_window transactions stop scoring; 1: never"
     )

@@ -4,8 +4,9 @@ Everything that can be known before a transaction arrives is computed once per f
 that a batch indexes by row number.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +49,11 @@ _CUSTOMER_PLACES = [_COLUMN[name] for name in CUSTOMER_COLUMNS]
 _MERCHANT_PLACES = [_COLUMN[name] for name in _MERCHANT_COLUMNS]
 # A merchant may be of a category that the dictionary lacks: the published merchants are of 16 kinds, the published
 # dictionary has 14. It is then missing (NaN), for which every tree has a branch, and no code is made up.
-_MAY_BE_MISSING = {"category"}
+MAY_BE_MISSING = {"category"}
 _MARKS = frozenset({None, 0, 1})
+_NUMBER_LIMIT = 256  # characters; a longer transaction number would make predictions that Kafka does not take
+_NUMBER_LENGTHS = frozenset(range(1, _NUMBER_LIMIT + 1))
+_ANY_DIGIT_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 _AMOUNT_LIMIT = 1e12  # beyond it, an amount is a mistake of the sender; float32 still holds it
 
 
@@ -73,6 +77,14 @@ class Batch:
     inputs: NDArray[np.float32]
     """The static inputs, [N, 15] in the order of `MODEL_INPUTS`."""
 
+    def take(self, rows: NDArray[np.intp]) -> "Batch":
+        """These rows of it."""
+
+        def taken(column: Any) -> Any:
+            return [column[row] for row in rows] if isinstance(column, list) else column[rows]
+
+        return Batch(**{field.name: taken(getattr(self, field.name)) for field in fields(self)})
+
 
 class Features:
     """All features of one version."""
@@ -88,7 +100,7 @@ class Features:
         self.merchants = tables.merchants
         self.dictionaries = tables.dictionaries
         self.customer = customers or Customers(tables.customers, CUSTOMER_COLUMNS)
-        self.merchant = Lookup(_MERCHANT_COLUMNS, _MAY_BE_MISSING)
+        self.merchant = Lookup(_MERCHANT_COLUMNS, MAY_BE_MISSING)
         self.merchant.add(self.merchants["merchant"].to_list(), self.merchants)
         names = self.merchants["category"].to_list()
         number = {name: i for i, name in enumerate(dict.fromkeys(names))}
@@ -190,6 +202,8 @@ class Features:
         """What is wrong with a transaction; the sender's mistakes before what we do not know."""
         if not row.trans_num:
             return Rejected(Reason.INVALID_VALUE, "trans_num is empty")
+        if len(row.trans_num) > _NUMBER_LIMIT:
+            return Rejected(Reason.INVALID_VALUE, f"trans_num is longer than {_NUMBER_LIMIT} characters")
         if row.is_fraud not in _MARKS:
             return Rejected(Reason.INVALID_VALUE, "is_fraud is neither 0 nor 1")
         if not abs(row.amt) <= _AMOUNT_LIMIT:
@@ -216,10 +230,11 @@ class Features:
 
 
 def _answerable(rows: list[Transaction]) -> NDArray[np.bool_]:
-    """Which transactions have a number, and a mark of known fraud that is one."""
-    if all(map(attrgetter("trans_num"), rows)) and _MARKS.issuperset(map(attrgetter("is_fraud"), rows)):
+    """Which transactions have a number that a prediction can hold, and a mark of known fraud that is one."""
+    lengths = map(len, map(attrgetter("trans_num"), rows))
+    if _NUMBER_LENGTHS.issuperset(lengths) and _MARKS.issuperset(map(attrgetter("is_fraud"), rows)):
         return np.ones(len(rows), bool)
-    return np.array([bool(row.trans_num) and row.is_fraud in _MARKS for row in rows], bool)
+    return np.array([len(row.trans_num) in _NUMBER_LENGTHS and row.is_fraud in _MARKS for row in rows], bool)
 
 
 def _parse_dates(dates: list[str]) -> NDArray[np.datetime64]:
@@ -233,16 +248,18 @@ def _parse_dates(dates: list[str]) -> NDArray[np.datetime64]:
 
 
 def _have_the_form(dates: list[str]) -> bool:
-    """Whether they are 19 characters with a hyphen after the year and a space after the day."""
+    """Whether each is `yyyy-MM-dd HH:mm:ss` with a digit for each letter; there was no year 0.
+
+    NumPy takes more for dates: signs and spaces before the year, zones in place of seconds.
+    """
     text = "".join(dates)
-    if not text.isascii() or set(map(len, dates)) != {19}:
+    if set(map(len, dates)) != {19} or "0000-" in text:
         return False
-    characters = np.frombuffer(text.encode(), np.uint8).reshape(-1, 19)
-    return bool((characters[:, 4] == ord("-")).all() and (characters[:, 10] == ord(" ")).all())
+    return text.encode().translate(_ANY_DIGIT_TO_ZERO) == b"0000-00-00 00:00:00" * len(dates)
 
 
 def _parse_date(date: str) -> np.datetime64:
-    if len(date) != 19 or date[10] != " " or date[4] != "-":
+    if not _have_the_form([date]):
         return np.datetime64("NaT", "s")
     try:
         return np.datetime64(date, "s")

@@ -103,11 +103,14 @@ def test_bad_input_is_in_dead_letters_once_and_masked(settings, client, spawn, p
     stranger = "4999999999999991,unknown,1.0,Nobody,2025-01-01 00:00:00,1,1,0"
     path.write_text(path.read_text() + "not,a,row\n" + stranger + "\n")
     seed(settings.kafka, open_source(path), "bad")
-    spawn("0")
+    # Both would be more than Kafka takes: the prediction, and the dead letter of what could not be one.
+    ((_, (valid, *_)),) = simulated(made, 1).records(0)
+    produce(settings, [valid.replace(b'"trans_num":"', b'"trans_num":"' + b"x" * 600_000), b"{" * 990_000])
+    spawn("0", FRAUDFLOW_SCORING__DEAD_LETTER_BYTES="500000")
     drain(settings)
     assert committed(settings) == 999
-    letters = {d["reason"]: d for d in values(settings.kafka, settings.kafka.topics.dead_letters)}
-    assert set(letters) == {"malformed", "unknown customer"}
+    letters = Counter(d["reason"] for d in values(settings.kafka, settings.kafka.topics.dead_letters))
+    assert letters == {"malformed": 2, "unknown customer": 1, "invalid value": 1}
     for message in read(settings.kafka, settings.kafka.topics.dead_letters):
         assert b"4999999999999991" not in (message.value() or b"")
 

@@ -2,21 +2,26 @@
 
 import base64
 import json
+import re
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from infra.feature_tables import FeatureTables
 from infra.settings import ScoringSettings
 from scoring.cards import mask_text, masked, token
-from scoring.features import MODEL_INPUTS, Features
-from scoring.model import PROJECT_MODEL, load_model
+from scoring.features import MODEL_INPUTS, Features, _parse_dates
+from scoring.model import PROJECT_MODEL, Model, load_model
 from scoring.scorer import Scorer, Source, dead_letter
 from scoring.transaction import Reason, Rejected
 
+# Of librdkafka's `message.max.bytes`: the record's key and its own fields.
+MESSAGE_OVERHEAD = 1_000
 STATIC_MODEL = PROJECT_MODEL.with_name("static.onnx")
 CARD = 4000000000000002
 GOOD = {
@@ -178,12 +183,20 @@ POISON = {
     "latitude 91": (good(merch_lat=91), Reason.INVALID_VALUE),
     "longitude 181": (good(merch_long=181), Reason.INVALID_VALUE),
     "no number": (good(trans_num=""), Reason.INVALID_VALUE),
+    "number too long": (good(trans_num="t" * 257), Reason.INVALID_VALUE),
+    "number of 600,000 characters": (good(trans_num=str(CARD) * 37_500), Reason.INVALID_VALUE),
     "February 30": (good(transaction_date="2025-02-30 00:00:00"), Reason.INVALID_VALUE),
     "date with a T": (good(transaction_date="2025-02-03T00:00:00"), Reason.INVALID_VALUE),
     "date with a zone": (good(transaction_date="2025-02-03 00:00:00+01:00"), Reason.INVALID_VALUE),
     "date short": (good(transaction_date="2025-02-03"), Reason.INVALID_VALUE),
     "date empty": (good(transaction_date=""), Reason.INVALID_VALUE),
     "date NaT": (good(transaction_date="NaT"), Reason.INVALID_VALUE),
+    "year with a sign": (good(transaction_date="-001-01-01 00:00:00"), Reason.INVALID_VALUE),
+    "year with a plus": (good(transaction_date="+025-01-01 00:00:00"), Reason.INVALID_VALUE),
+    "year with a space": (good(transaction_date=" 999-01-01 00:00:00"), Reason.INVALID_VALUE),
+    "year 0": (good(transaction_date="0000-01-01 00:00:00"), Reason.INVALID_VALUE),
+    "zone for seconds": (good(transaction_date="2025-02-03 00:00+01"), Reason.INVALID_VALUE),
+    "digits of others": (good(transaction_date="٢٠٢٥-02-03 00:00:00"), Reason.INVALID_VALUE),
     "unknown customer": (good(cc_num=1), Reason.UNKNOWN_CUSTOMER),
     "unknown merchant": (good(merchant="'); DROP MAPPING x;--"), Reason.UNKNOWN_MERCHANT),
     "customer without code": (good(cc_num=4000000000000010), Reason.UNKNOWN_CODE),
@@ -230,6 +243,70 @@ def test_every_message_becomes_one_prediction_or_one_dead_letter(scorer: Scorer,
         assert [answer(v) for v in alone.values] == ([answers[position]] if position in answers else [])
 
 
+def is_date(text: str) -> bool:
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", text):
+        return False
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S") is not None  # noqa: DTZ007 - a shop's clock has no zone
+    except ValueError:
+        return False
+
+
+@settings(max_examples=3_000, deadline=None)
+@given(
+    st.datetimes().map(lambda when: when.replace(microsecond=0).isoformat(" ")),
+    st.lists(st.tuples(st.integers(0, 18), st.sampled_from("0123456789-+: TZ.\x00W٣")), max_size=3),
+)
+def test_a_date_is_what_the_form_and_the_calendar_say_alone_and_beside_others(features: Features, date, changes):
+    """Hypothesis: dates with up to three characters changed, against `strptime`."""
+    for at, character in changes:
+        date = date[:at] + character + date[at + 1 :]
+    valid = is_date(date)
+    for beside in ([], ["2025-03-04 05:06:07"], ["2025-02-30 00:00:00"]):
+        parsed = _parse_dates([date, *beside])
+        assert bool(np.isnat(parsed[0])) != valid
+        assert not valid or parsed[0] == np.datetime64(date.replace(" ", "T"))
+
+
+def test_the_longest_transaction_number_is_one_that_kafka_takes(scorer: Scorer):
+    """Whatever its characters are: what JSON writes in six bytes, and what UTF-8 writes in four."""
+    numbers = ["\x01" * 256, "\U0001f40c" * 256]
+    scored = run(scorer, [good(trans_num=number) for number in numbers])
+    assert [json.loads(value)["transaction_number"] for value in scored.values] == numbers
+    assert max(map(len, scored.values)) < 4_000
+
+
+class Odd(Model):
+    """Has no answer to the amounts in `ODD`."""
+
+    def predict(self, inputs):
+        probability, label = super().predict(inputs)
+        for amount, (odd, verdict) in ODD.items():
+            rows = inputs[:, MODEL_INPUTS.index("amt")] == amount
+            probability[rows], label[rows] = odd, verdict
+        return probability, label
+
+
+ODD = {1.0: (np.nan, 0), 2.0: (np.inf, 1), 3.0: (7.5, 1), 4.0: (0.75, 2), 5.0: (0.25, -1)}
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_what_a_model_has_no_answer_to_is_a_dead_letter(features: Features, at: int):
+    model = load_model(STATIC_MODEL)
+    odd = Odd(model.manifest, model.session, model.input_name, model.outputs)
+    scorer = Scorer(odd, features, ScoringSettings(alert_threshold=0.0))
+    neighbours = [good(trans_num=f"n{i}", amt=10.0 * (i + 1)) for i in range(4)]
+    alone = [answer(v) for v in run(scorer, neighbours).values]
+    scored = run(scorer, [*neighbours[:at], *(good(amt=amount) for amount in ODD), *neighbours[at:]])
+    assert [answer(v) for v in scored.values] == alone
+    assert sorted([*scored.positions, *scored.rejected]) == list(range(9))
+    assert scored.alerts == [0, 1, 2, 3]
+    assert [json.loads(v)["source_offset"] - 100 for v in scored.values] == scored.positions
+    assert {p: r.reason for p, r in scored.rejected.items()} == dict.fromkeys(range(at, at + 5), Reason.NO_ANSWER)
+    nothing = run(scorer, [good(amt=amount) for amount in ODD])
+    assert (nothing.values, len(nothing.rejected)) == ([], 5)
+
+
 def test_extreme_dates_have_codes(scorer: Scorer):
     dates = ["0001-01-01 00:00:00", "1970-01-01 00:00:00", "9999-11-30 23:59:59"]
     scored = run(scorer, [good(transaction_date=d) for d in dates])
@@ -263,6 +340,16 @@ def test_a_dead_letter_keeps_the_bytes_masked_and_cut_with_the_digest_of_the_who
         "value_bytes": len(value),
         "value_cut": True,
     }
+
+
+def test_the_largest_dead_letter_is_one_that_kafka_takes():
+    """The fields beside the value are short: the detail never has a value in it, the topic's name has a limit."""
+    largest = next(m.le for m in ScoringSettings.model_fields["dead_letter_bytes"].metadata if hasattr(m, "le"))
+    settings = ScoringSettings(dead_letter_bytes=largest)
+    letter = dead_letter(b"\xff" * 5_000_000, Rejected(Reason.MALFORMED, "d" * 200), "T" * 249, 1, 2**62, settings)
+    assert len(letter) < 1_000_000 - MESSAGE_OVERHEAD
+    with pytest.raises(ValidationError):
+        ScoringSettings(dead_letter_bytes=largest + 1)
 
 
 @pytest.mark.parametrize(
