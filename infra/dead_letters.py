@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, groupby
@@ -17,11 +18,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from infra.errors import TransientError
 from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions
+from infra.partitioner import shares
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
 
 # Letters closed in one transaction.
 BATCH = 1_000
+# Where a resend was killed, scorers stand in front of what it left open for this long.
+TRANSACTION_TIMEOUT_SECONDS = 10
+# For each of the two calls that undo what has failed: a person waits for them.
+_ABORT_SECONDS = 5.0
 # Originals closer together than this are read past one another, others are sought.
 _NEAR = 10_000
 _PREVIEW_BYTES = 300
@@ -108,6 +114,9 @@ def originals(kafka: KafkaSettings, letters: Iterable[DeadLetter]) -> Iterator[O
     consumer = _consumer(kafka)
     try:
         for (topic, partition), those in groupby(sorted(letters, key=_place), key=lambda each: _place(each)[:2]):
+            there = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[topic].partitions
+            if partition not in there:  # the topic was made anew, with fewer
+                continue
             low, high = consumer.get_watermark_offsets(
                 TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_SECONDS
             )
@@ -171,23 +180,53 @@ def resend(kafka: KafkaSettings, keys: set[str], repaired: dict[str, bytes]) -> 
     Raises:
         TransientError: Kafka does not answer; what was sent by then is closed, so try again.
     """
-    producer = Producer(client_config(kafka) | {"transactional.id": "fraudflow-dead-letters", "linger.ms": 5})
+    producer = Producer(
+        client_config(kafka)
+        | {
+            "transactional.id": "fraudflow-dead-letters",
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_SECONDS * 1000,
+            "linger.ms": 5,
+        }
+    )
     try:
         # Shuts out a resend that is under way elsewhere; only then it is certain which letters are open.
         producer.init_transactions(REQUEST_TIMEOUT_SECONDS)
         letters = [letter for letter in open_letters(kafka) if letter.key in keys]
         sent: set[str] = set()
+        topic = kafka.topics.transactions
+        count = partitions(kafka).get(topic, 0)
         for batch in _batches(originals(kafka, letters)):
-            producer.begin_transaction()
-            for each in batch:
-                value = repaired.get(each.letter.key, each.value)
-                producer.produce(kafka.topics.transactions, value, each.key, headers={"resent": each.letter.key})
-                producer.produce(kafka.topics.dead_letters, None, each.letter.key)
-            producer.commit_transaction(REQUEST_TIMEOUT_SECONDS)
+            with _transaction(producer):
+                for each in batch:
+                    value, at = repaired.get(each.letter.key, each.value), _partition(each, topic, count)
+                    producer.produce(topic, value, each.key, at, headers={"resent": each.letter.key})
+                    producer.produce(kafka.topics.dead_letters, None, each.letter.key)
             sent |= {each.letter.key for each in batch}
     except KafkaException as error:
         raise explained(error, "cannot send the dead letters again") from error
     return len(sent), [letter for letter in letters if letter.key not in sent]
+
+
+@contextmanager
+def _transaction(producer: Producer) -> Iterator[None]:
+    """Commit at the end; on the way out of any failure, Ctrl-C among them, abort: scorers stand in front of it."""
+    try:
+        producer.begin_transaction()
+        yield
+        producer.commit_transaction(REQUEST_TIMEOUT_SECONDS)
+    except BaseException:
+        # Where this fails too, the transaction times out, or the next resend ends it.
+        with suppress(KafkaException):
+            # librdkafka would abort while the broker still adds partitions to the transaction, which it refuses.
+            producer.flush(_ABORT_SECONDS)
+            producer.abort_transaction(_ABORT_SECONDS)
+        raise
+
+
+def _partition(original: Original, topic: str, count: int) -> int:
+    """Where the history of its card is: in the partition it came from; in another topic, in that of its key."""
+    letter = original.letter
+    return letter.partition if letter.topic == topic else int(shares([original.key or b""], count)[0])
 
 
 def _batches(items: Iterator[Original]) -> Iterator[list[Original]]:
