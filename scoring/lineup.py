@@ -13,7 +13,7 @@ from infra.settings import ScoringSettings
 from scoring.cards import token
 from scoring.features import Batch, Features
 from scoring.history import ONLINE_INPUTS
-from scoring.model import Model
+from scoring.model import Model, answered
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ class Challenger:
         try:
             inputs = self.model.matrix.build(batch.inputs[rows], None if online is None else online[rows])
             probability, label = self.model.predict(inputs)
-            if not np.isfinite(probability).all():
-                raise ValueError("a probability is not a number")
+            if not answered(probability, label).all():
+                raise ValueError("a probability is not between 0 and 1, or a label is neither 0 nor 1")
         except Exception as error:  # noqa: BLE001 - whatever a model on trial does, it must not stop the champion
             self.trial.errors += 1
             self.trial.error = f"{type(error).__name__}: {error}"

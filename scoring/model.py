@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from infra import s3
 from infra.errors import TerminalError
 from infra.model_store import Package
 from infra.settings import Settings
+from scoring.features import MAY_BE_MISSING
+from scoring.history import ONLINE_INPUTS, Events, History
 from scoring.inputs import InputMatrix
 from scoring.manifest import (
     ModelManifest,
@@ -26,6 +29,8 @@ from scoring.reasons import Explainer, explainer
 
 PROJECT_MODEL = Path(__file__).parent / "models" / "fraud.onnx"
 _KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+# The float32 sum of a forest's hundreds of trees can be that far from a probability.
+_ROUNDING = 1e-4
 
 
 @dataclass
@@ -142,17 +147,56 @@ def _build(data: bytes, manifest: ModelManifest, booster: bytes | None, where: o
     # One thread per scorer process: scaling is by processes, and threads that spin for work take its cores.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    columns = len(manifest.inputs)
     try:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        model = Model(manifest, session, session.get_inputs()[0].name, [probability, *label])
-        sample, _ = model.predict(np.zeros((2, columns), np.float32))
     except Exception as error:
-        raise TerminalError(f"{where} cannot score {columns} float32 inputs: {error}") from error
-    if sample.shape != (2,):
-        raise TerminalError(f"{where}: output {probability} is not one probability for each row")
+        raise TerminalError(f"{where} cannot be run: {error}") from error
+    model = Model(manifest, session, session.get_inputs()[0].name, [probability, *label])
+    _try(model, where)
     model.explainer = explainer(booster, manifest, where)
     return model
+
+
+def _try(model: Model, where: object) -> None:
+    """Refuse a model that has no answer to a plain row, or to one that lacks what is missing at times.
+
+    A plain row has a 1 in each input, which all of them can have; log(0) would be held against the model.
+    """
+    names = model.matrix.names
+    missing = [place for place, name in enumerate(names) if name in _may_be_missing()]
+    # A plain row, then one for each of them that lacks it alone, and one that lacks them all.
+    rows = np.ones((len(missing) + 2, len(names)), np.float32)
+    rows[np.arange(1, len(missing) + 1), missing] = np.nan
+    rows[-1, missing] = np.nan
+    try:
+        probability, label = model.predict(rows)
+    except Exception as error:
+        raise TerminalError(f"{where} cannot score {len(names)} float32 inputs: {error}") from error
+    if not probability.shape == label.shape == (len(rows),):
+        raise TerminalError(f"{where}: its outputs {model.outputs} are not one value for each row")
+    wrong = np.flatnonzero(~answered(probability, label))
+    if not len(wrong):
+        return
+    said = f"{where} answers with the probability {probability[wrong[0]]:g} and the label {label[wrong[0]]}"
+    if not wrong[0]:
+        raise TerminalError(f"{said} where each input is 1; it must be a probability from 0 to 1, and a label 0 or 1")
+    lacking = ", ".join(names[place] for place in np.flatnonzero(np.isnan(rows[wrong[0]])))
+    raise TerminalError(
+        f"{said} where {lacking} is missing (NaN), as it is at times: train it with missing values, put an imputer in "
+        "front of it, or make it without this input and name its inputs in a manifest"
+    )
+
+
+@cache
+def _may_be_missing() -> set[str]:
+    """The inputs that are NaN at times. Of the online ones: those that the first transaction of all has not."""
+    (first,) = History().observe(Events._make(np.zeros((len(Events._fields), 1), np.intp)))
+    return MAY_BE_MISSING | {name for name, value in zip(ONLINE_INPUTS, first, strict=True) if np.isnan(value)}
+
+
+def answered(probability: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows have an answer: a probability, which NaN is not, and a label 0 or 1."""
+    return (probability >= -_ROUNDING) & (probability <= 1 + _ROUNDING) & (label >= 0) & (label <= 1)
 
 
 def _refuse_foreign_parts(proto: onnx.ModelProto, where: object) -> None:

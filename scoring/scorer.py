@@ -18,8 +18,8 @@ from scoring.encode import Encoder, endings, versions_of
 from scoring.features import Batch, Features
 from scoring.history import ONLINE_INPUTS
 from scoring.lineup import Answers, Challenger, Lineup, threshold
-from scoring.model import Model
-from scoring.transaction import Rejected
+from scoring.model import Model, answered
+from scoring.transaction import Reason, Rejected
 
 
 @dataclass
@@ -107,16 +107,43 @@ class Scorer:
         rows, positions, rejected = decode_batch(messages)
         batch, unknown = self._features.build(rows, positions)
         rejected |= unknown
-        if not batch.rows:
-            return Scored([], [], [], [], [], rejected, 0, 0, 0)
         partitions = [source.partitions[p] for p in batch.positions]
         offsets = [source.offsets[p] for p in batch.positions]
-        online = self.observe(batch, partitions, offsets) if self._online and self.observe else None
+        online = None
+        if self._online and self.observe and batch.rows:
+            online = self.observe(batch, partitions, offsets)
+        return self._answer(batch, online, partitions, offsets, rejected, started_ns)
+
+    def _answer(
+        self,
+        batch: Batch,
+        online: NDArray[np.float32] | None,
+        partitions: list[int],
+        offsets: list[int],
+        rejected: dict[int, Rejected],
+        started_ns: int,
+    ) -> Scored:
+        """Ask the models, and encode what they say; what the champion has no answer to joins the rejected."""
+        if not batch.rows:
+            return Scored([], [], [], [], [], rejected, 0, 0, 0)
         champion = self._lineup.champion
         before = time.perf_counter_ns()
         inputs = champion.matrix.build(batch.inputs, online)
         probability, label = champion.predict(inputs)
         inference_ns = time.perf_counter_ns() - before
+        good = answered(probability, label)
+        if not good.all():
+            detail = f"model {champion.version} gives no probability between 0 and 1, or a label neither 0 nor 1"
+            lost = {batch.positions[i]: Rejected(Reason.NO_ANSWER, detail) for i in np.flatnonzero(~good)}
+            keep = np.flatnonzero(good)
+            return self._answer(
+                batch.take(keep),
+                None if online is None else online[keep],
+                [partitions[i] for i in keep],
+                [offsets[i] for i in keep],
+                rejected | lost,
+                started_ns,
+            )
         alert = probability >= np.float32(threshold(champion, self._settings))
         answers = self._challenge(batch, online, inference_ns)
         if answers and answers.decides:

@@ -30,6 +30,8 @@ class Reason(StrEnum):
     UNKNOWN_CUSTOMER = "unknown customer"
     UNKNOWN_MERCHANT = "unknown merchant"
     UNKNOWN_CODE = "unknown code"
+    NO_ANSWER = "no answer"
+    """The model gave none that is one. The transaction is in its card's history all the same."""
 
 
 class Rejected(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from scoring.model import Model, load_model, unpack_model
 from scoring.past import Past
 from scoring.reasons import words
 from scoring.scorer import Scorer, Source
+from scoring.transaction import Reason
 from tests.models import ONLINE, saved, trained
 from tests.unit.test_scorer import features, good
 
@@ -153,6 +154,54 @@ def test_a_challenger_that_fails_loses_no_transaction(features, package, static)
         assert {a["model_version"] for a in answers} == {static.version}
         assert scorer.challenger
         assert "failed in 1 batches, 0 are allowed: RuntimeError: out" in str(scorer.challenger.trial.verdict(Bounds()))
+
+
+class Odd(Model):
+    """Gives the first row of a batch the label 2."""
+
+    def predict(self, inputs):
+        probability, label = super().predict(inputs)
+        return probability, np.where(np.arange(len(label)) == 0, 2, label)
+
+
+@pytest.mark.parametrize("mode", ["shadow", "canary"])
+def test_a_challengers_answer_that_is_none_counts_as_a_failure(features, package, static, mode):
+    odd = unpack_model(package)
+    odd.__class__ = Odd
+    roles = Roles(champion=static.version, challenger=package.version, mode=mode, canary_share=1.0)
+    scorer, answers = scored(Lineup(unpack_model(static), odd, roles), features, transactions(3))
+    assert {a["model_version"] for a in answers} == {static.version}
+    assert scorer.challenger
+    assert "a label is neither 0 nor 1" in scorer.challenger.trial.error
+
+
+class WithoutAnswer(Model):
+    """Has none to an amount of 11."""
+
+    def predict(self, inputs):
+        probability, label = super().predict(inputs)
+        return np.where(inputs[:, self.matrix.names.index("amt")] == 11, np.nan, probability).astype(np.float32), label
+
+
+@pytest.mark.parametrize("mode", ["shadow", "canary"])
+def test_what_the_champion_has_no_answer_to_takes_nothing_from_the_rest(features, package, static, mode):
+    """Online inputs, the challenger's answers and reasons stay with their rows, and the history has every row."""
+    roles = Roles(champion=package.version, challenger=static.version, mode=mode, canary_share=1.0)
+    champion, challenger = unpack_model(package), unpack_model(static)
+    messages = [*transactions(3), good(trans_num="t", amt=900.0, transaction_date="2025-03-04 05:30:00")]
+    _, whole = scored(Lineup(champion, challenger, roles), features, messages)
+    champion.__class__ = WithoutAnswer
+    scorer = Scorer(Lineup(champion, challenger, roles), features, ScoringSettings())
+    scorer.observe = Past(KafkaSettings(), features).observe
+    result = scorer.score(messages, Source("Transactions", [0] * 4, list(range(4))), 0)
+    assert {position: rejected.reason for position, rejected in result.rejected.items()} == {1: Reason.NO_ANSWER}
+    times = {"inference_time_ns": 0, "transaction_processing_total_time": 0}
+    rest = [{**answer, **times} for number, answer in enumerate(whole) if number != 1]
+    found = [{**json.loads(value), **times} for value in result.values]
+    for position in result.alerts:
+        found[position]["alert"] = True
+    assert found == rest
+    assert "reasons" in found[2]
 
 
 @pytest.mark.parametrize(
