@@ -23,6 +23,7 @@ class Client:
         self.made.append(self)
 
     def send_offsets_to_transaction(self, *_: Any) -> None:
+        self.thread = threading.current_thread()
         self.comes_back.wait()
 
     def __getattr__(self, name: str) -> Any:
@@ -54,7 +55,11 @@ def test_a_commit_that_does_not_come_back_is_left_to_a_successor(producer: Trans
     producer.settle()
     assert successor.called[-1] == "commit_transaction"
     producer.close()
+    # If it comes back after all, its thread ends, and lets go of the producer.
+    assert stuck.thread.is_alive()
     stuck.comes_back.set()
+    stuck.thread.join(60)
+    assert not stuck.thread.is_alive()
 
 
 def test_a_process_ends_although_a_call_has_not_come_back():
