@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from infra.aws import cost, plan, preconditions
 from infra.aws.stack import Stack
 from infra.errors import FraudflowError, TerminalError
-from infra.kafka import TopicDifference
+from infra.topic_differences import TopicDifference
 from tasks.aws import (
     find_dashboard,
     find_stacks,

@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] - public, not marked so
+from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined] - public, not marked so
 from confluent_kafka.cimpl import NewTopic
 
 from infra.errors import TerminalError, TransientError
@@ -46,7 +45,12 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
         raise TerminalError(
             "no Kafka: start the local stack with `fraudflow up`, or name yours in FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS"
         )
-    config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers}
+    config: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        # By default the pauses between two tries to connect may grow to 10 s. Scoring is to go on within 15 s of a
+        # broker's return, and a batch needs several connections: to the broker, and to two coordinators.
+        "reconnect.backoff.max.ms": 1_000,
+    }
     for name in _LOGIN:
         value = getattr(kafka, name)
         if value is not None:
@@ -55,7 +59,7 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     return config
 
 
-class _Admin:
+class Admin:
     """An admin client that hears why a broker refuses it: librdkafka tells a callback, and keeps trying."""
 
     def __init__(self, kafka: KafkaSettings):
@@ -103,7 +107,7 @@ def topic_names(kafka: KafkaSettings) -> list[str]:
 
 
 def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
-    """Create the topics that are missing. Those that exist stay as they are: `topic_differences` compares them.
+    """Create the topics that are missing. Those that exist stay as they are: `infra.topic_differences` compares them.
 
     Returns:
         The number of partitions of each topic, by name.
@@ -111,7 +115,7 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
     Raises:
         TransientError: the cluster did not answer in time.
     """
-    admin = _Admin(kafka)
+    admin = Admin(kafka)
     present = admin.topics()
     missing = [name for name in topic_names(kafka) if name not in present]
     futures = (
@@ -119,7 +123,7 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
             [
                 NewTopic(
                     name,
-                    num_partitions=_partitions(kafka, name),
+                    num_partitions=partitions_wanted(kafka, name),
                     replication_factor=kafka.replication_factor,
                     config=topic_config(kafka, name),
                 )
@@ -145,9 +149,12 @@ def ensure_topics(kafka: KafkaSettings) -> dict[str, int]:
     return found
 
 
-def _partitions(kafka: KafkaSettings, name: str) -> int:
+def partitions_wanted(kafka: KafkaSettings, name: str) -> int:
     """The records of the models' topic are one story."""
     return 1 if name == kafka.topics.models else kafka.partitions
+
+
+INSYNC = "min.insync.replicas"
 
 
 def topic_config(kafka: KafkaSettings, name: str) -> dict[str, str]:
@@ -161,70 +168,13 @@ def topic_config(kafka: KafkaSettings, name: str) -> dict[str, str]:
     elif kafka.retention_hours:
         config["retention.ms"] = str(round(kafka.retention_hours * 3_600_000))
     if kafka.replication_factor >= 3:
-        config[_INSYNC] = "2"
+        config[INSYNC] = "2"
     return config
-
-
-@dataclass(frozen=True)
-class TopicDifference:
-    """Where a topic that exists is not as the settings would have made it."""
-
-    topic: str
-    what: str
-    found: str
-    wanted: str
-
-    @property
-    def risks_loss(self) -> bool:
-        """Whether one broker can take committed records with it."""
-        return self.what in {_REPLICAS, _INSYNC, _UNCLEAN}
-
-    def __str__(self) -> str:
-        return f"topic {self.topic} has {self.what} {self.found}, and the settings say {self.wanted}"
-
-
-_PARTITIONS, _REPLICAS = "partitions", "replication factor"
-_INSYNC, _UNCLEAN = "min.insync.replicas", "unclean.leader.election.enable"
-
-
-def topic_differences(kafka: KafkaSettings) -> list[TopicDifference]:
-    """Compare the topics of the pipeline that exist with the settings. More partitions or replicas are no difference.
-
-    Raises:
-        TransientError: the cluster did not answer in time.
-        TerminalError: we may not see how topics are configured.
-    """
-    admin = _Admin(kafka)
-    present = admin.topics()
-    names = [name for name in topic_names(kafka) if name in present]
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
-    futures = admin.client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_SECONDS) if resources else {}
-    found = []
-    try:
-        replicas = admin.replicas(names)
-        configs = {resource.name: future.result() for resource, future in futures.items()}
-    except KafkaException as error:
-        raise explained(error, "cannot see how the topics are configured") from error
-    for name in names:
-        for what, has, least in (
-            (_PARTITIONS, present[name], _partitions(kafka, name)),
-            (_REPLICAS, replicas[name], kafka.replication_factor),
-        ):
-            if has < least:
-                found.append(TopicDifference(name, what, str(has), str(least)))
-        # Not asked for at creation: it is the cluster's to say, and some do not let a topic say it.
-        unclean = {_UNCLEAN: "false"} if kafka.replication_factor >= 3 else {}
-        for key, wanted in (topic_config(kafka, name) | unclean).items():
-            entry = configs[name].get(key)
-            if entry is None or entry.value == wanted or (key == _INSYNC and int(entry.value) > int(wanted)):
-                continue
-            found.append(TopicDifference(name, key, entry.value, wanted))
-    return found
 
 
 def partitions(kafka: KafkaSettings) -> dict[str, int]:
     """The number of partitions of each topic of the pipeline that exists, by name."""
-    present = _Admin(kafka).topics()
+    present = Admin(kafka).topics()
     return {name: present[name] for name in topic_names(kafka) if name in present}
 
 
@@ -241,7 +191,7 @@ def known_partitions(kafka: KafkaSettings, topic: str) -> int:
 
 def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
     """Delete topics and everything in them. Returns those that existed."""
-    admin = _Admin(kafka)
+    admin = Admin(kafka)
     there = admin.topics()
     present = [name for name in names if name in there]
     futures = admin.client.delete_topics(present, operation_timeout=REQUEST_TIMEOUT_SECONDS) if present else {}
@@ -256,7 +206,7 @@ def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
 def group_members(kafka: KafkaSettings, group_id: str) -> int:
     """The number of consumers that are in a group now."""
     try:
-        client = _Admin(kafka).client
+        client = Admin(kafka).client
         group = client.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_SECONDS)[group_id]
         return len(group.result().members)
     except KafkaException as error:
@@ -270,33 +220,34 @@ class GroupReader:
 
     def __init__(self, kafka: KafkaSettings, group_id: str, topic: str):
         self._topic = topic
-        self._partitions = [TopicPartition(topic, p) for p in range(partitions(kafka).get(topic, 0))]
+        self._count = partitions(kafka).get(topic, 0)
         self._consumer = Consumer(reader_config(kafka, group_id))
 
     def lag(self, among: Collection[int] | None = None) -> int:
         """Offsets not yet committed by the group; of these partitions alone, if some are named.
 
-        The markers that end a producer's transactions are offsets too: a group that has read everything can
-        stay a few behind. `drained` looks closer.
+        The markers that end a producer's transactions are offsets too, and so are the records of those that were
+        aborted: a group that has read everything can stay behind. `drained` looks closer.
         """
-        asked = self._partitions if among is None else [at for at in self._partitions if at.partition in among]
-        return sum(high - at for at, high in self._spans(asked).values())
+        return sum(high - at for at, high in self._spans(among).values())
 
     def drained(self) -> bool:
         """Whether no record is left that the group has not committed."""
-        behind = [
-            TopicPartition(self._topic, p, at) for p, (at, high) in self._spans(self._partitions).items() if high > at
-        ]
+        behind = [TopicPartition(self._topic, p, at) for p, (at, high) in self._spans().items() if high > at]
         return next(_records(self._consumer, behind), None) is None
 
-    def _spans(self, of: list[TopicPartition]) -> dict[int, tuple[int, int]]:
-        """Committed and end offset of each partition."""
+    def _spans(self, among: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
+        """Committed and end offset of each partition; of those too that were added since the last look."""
+        spans = {}
         try:
-            if not of:  # the broker is asked all the same: whether it answers is what some want to know
-                self._consumer.list_topics(self._topic, timeout=REQUEST_TIMEOUT_SECONDS)
-                return {}
-            spans = {}
-            for at in self._consumer.committed(of, timeout=REQUEST_TIMEOUT_SECONDS):
+            # Where there is nothing to ask of, too: whether the broker answers is what some want to know.
+            topic = self._consumer.list_topics(self._topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[self._topic]
+            if topic.error is None:  # a broker that has just started may not name it yet
+                self._count = len(topic.partitions)
+            asked = [TopicPartition(self._topic, p) for p in range(self._count) if among is None or p in among]
+            for at in self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_SECONDS) if asked else ():
+                if at.error:
+                    raise KafkaException(at.error)
                 low, high = self._consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
                 spans[at.partition] = (max(at.offset, low), high)
         except KafkaException as error:

@@ -3,9 +3,10 @@
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from infra.kafka import TopicDifference, ensure_topics, topic_differences
+from infra.kafka import ensure_topics
 from infra.projection import ensure_projection
 from infra.settings import get_settings
+from infra.topic_differences import TopicDifference, topic_differences
 from tasks.retry import transient_only
 
 RETRY_DELAYS = [1.0, 2.0, 5.0]

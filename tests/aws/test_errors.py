@@ -19,8 +19,8 @@ from infra.aws.network import interface_pattern
 from infra.aws.resource import Resource
 from infra.aws.stack import Stack
 from infra.errors import TerminalError, TransientError
-from infra.kafka import TopicDifference
 from infra.settings import AwsSettings, Settings
+from infra.topic_differences import TopicDifference
 from tests.aws.conftest import REGION
 
 

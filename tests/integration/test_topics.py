@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions
 
-from infra.kafka import client_config, delete_topics, ensure_topics, topic_differences, topic_names
+from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, topic_names
 from infra.settings import KafkaSettings, Settings, Topics
+from infra.topic_differences import topic_differences
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -58,3 +61,23 @@ def test_where_topics_are_not_as_the_settings_say_is_told(settings: Settings) ->
     assert {one.what for one in differences if one.risks_loss} == {"replication factor", "min.insync.replicas"}
     fewer = settings.kafka.model_copy(update={"partitions": 2})
     assert topic_differences(fewer) == [], "more than was asked for does no harm"
+
+
+def test_a_groups_lag_counts_the_partitions_that_were_added_while_it_was_watched(kafka: KafkaSettings) -> None:
+    ensure_topics(kafka)
+    topic = kafka.topics.transactions
+    reader = GroupReader(kafka, "watched", topic)
+    try:
+        assert (reader.lag(), reader.drained()) == (0, True)
+        admin = AdminClient(client_config(kafka))
+        (added,) = admin.create_partitions([NewPartitions(topic, 4)]).values()
+        added.result(30)
+        producer = Producer(client_config(kafka))
+        producer.produce(topic, b"to the new one", partition=3)
+        assert producer.flush(30) == 0
+        until(lambda: reader.lag() == 1, 30, "the lag of the new partition")
+        assert reader.lag({3}) == 1
+        assert reader.lag({0, 1, 2}) == 0
+        assert not reader.drained()
+    finally:
+        reader.close()
