@@ -68,11 +68,23 @@ class TopicReader:
         found = self._offsets(OffsetSpec.for_timestamp(timestamp_ms))
         return {p: found[p] if found[p] >= 0 else end for p, end in ends.items()}
 
-    def read(self, starts: Mapping[int, int], ends: Mapping[int, int], progress: Progress) -> Iterator[list[Message]]:
+    def read(
+        self,
+        starts: Mapping[int, int],
+        ends: Mapping[int, int],
+        progress: Progress,
+        alive: Callable[[], None] = lambda: None,
+    ) -> Iterator[list[Message]]:
         """Every committed record from `starts` to `ends` at least, in batches; each batch may mix partitions.
 
         The broker answers a commit or an abort before its markers are in every partition, so readers wait for
         transactions that are still open.
+
+        Args:
+            starts: offsets to begin at, by partition; those not named are left out.
+            ends: offsets to end at.
+            progress: is told how far it is.
+            alive: called several times a second, also while nothing comes.
 
         Raises:
             TransientError: nothing came for `STANDSTILL_SECONDS`.
@@ -80,7 +92,7 @@ class TopicReader:
         self.seek({p: start for p, start in starts.items() if start < ends[p]})
         total = sum(ends[p] - starts[p] for p in starts)
         done, told = 0, time.monotonic()
-        for messages in self.until(ends):
+        for messages in self.until(ends, alive):
             done += len(messages)
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
@@ -93,10 +105,11 @@ class TopicReader:
         self._at = dict(starts)
         self._consumer.assign([TopicPartition(self.topic, p, start) for p, start in starts.items()])
 
-    def until(self, ends: Mapping[int, int]) -> Iterator[list[Message]]:
+    def until(self, ends: Mapping[int, int], alive: Callable[[], None] = lambda: None) -> Iterator[list[Message]]:
         """The records up to these ends at least, from where the last reading stopped."""
         moved = time.monotonic()
         while any(at < ends[p] for p, at in self._at.items()):
+            alive()
             messages = self._take(_WAIT_SECONDS)
             if messages:
                 moved = time.monotonic()

@@ -7,6 +7,13 @@ from infra.settings import ScoringSettings
 from scoring.metrics import Counters
 
 
+class TooManyDeadLetters(TerminalError):
+    """Most of the newest transactions are dead letters; all of them are committed, and so is their place in the input.
+
+    A scorer that starts again begins to count anew, and adds as many dead letters before it notices.
+    """
+
+
 class DeadLetterBreaker:
     """Watches the share of dead letters among the newest transactions."""
 
@@ -30,15 +37,15 @@ class DeadLetterBreaker:
         """Nothing, as long as most of the input can be scored.
 
         Raises:
-            TerminalError: too many dead letters; all of them are committed, and so is their place in the input.
+            TooManyDeadLetters: that is not so.
         """
         letters = self._reasons.total()
         if self._transactions < self._window or letters <= self._share * self._transactions:
             return
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self._reasons.most_common(3))
-        raise TerminalError(
+        raise TooManyDeadLetters(
             f"{letters:,} of the last {self._transactions:,} transactions are dead letters ({reasons}): not a few bad "
             "records, but another kind of input, or features of other data. Look at them with `fraudflow "
-            "dead-letters`, mend the sender or load the right features, start score again, and then send them again "
-            "with `fraudflow dead-letters resend`. FRAUDFLOW_SCORING__DEAD_LETTER_SHARE is the limit."
+            "dead-letters`, mend the sender or load the right features, start the scorers again, and then send them "
+            "again with `fraudflow dead-letters resend`. FRAUDFLOW_SCORING__DEAD_LETTER_SHARE is the limit."
         )

@@ -39,6 +39,8 @@ class Health:
         """`state` says what a scorer without features waits for."""
         self._settings, self._state = settings, state
         self.scoring: tuple[ScoringLoop, Scorer] | None = None
+        self.ended = ""
+        """Why the loop has ended for good, where the process lives on to say so."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="health", daemon=True)
         self._lag: int | None = None
@@ -71,19 +73,21 @@ class Health:
             reader.close()
 
     def report(self) -> dict[str, Any]:
-        """The body of `/health`: `ok` is whether transactions would be scored now, and `state` says why not."""
+        """The body of `/health`: `ok` is whether all goes as it should, and `state` is what it does or why not."""
         if self.scoring is None:
             return {"ok": False, "state": self._state()}
         loop, scorer = self.scoring
         still, silent = time.monotonic() - loop.moved_at, time.monotonic() - self._answered_at
         trouble = None
-        if still > STUCK_SECONDS:
+        if self.ended:
+            trouble = self.ended
+        elif still > STUCK_SECONDS:
             trouble = f"no step ended well for {still:.0f} s"
         elif silent > STUCK_SECONDS:  # and not only after an error: the question itself can hang
             trouble = f"Kafka does not answer for {silent:.0f} s{self._error}"
         return {
             "ok": trouble is None,
-            "state": trouble or "scoring",
+            "state": trouble or loop.state,
             "lag": self._lag,
             "transactions": loop.counters.transactions,
             "dead_letters": loop.counters.dead_letters,
@@ -101,7 +105,7 @@ class _ScorerCollector(Collector):
 
     def collect(self) -> Iterator[Any]:
         report = self._health.report()
-        yield GaugeMetricFamily(_PREFIX + "healthy", "1: transactions are scored", value=report["ok"])
+        yield GaugeMetricFamily(_PREFIX + "healthy", "1: scores, or reads histories back", value=report["ok"])
         if self._health.scoring is None:
             return
         loop, scorer = self._health.scoring

@@ -29,6 +29,11 @@ RETRY_SECONDS = 1.0
 # Transactions scored at once. With 10,000 the rows fall out of the processor's cache between the steps, with 100 the
 # fixed cost of a step shows.
 PIECE = 1_000
+SCORING, READING_BACK = "scoring", "reading histories back"
+
+
+class _ToldToStop(Exception):
+    """The scorer was told to stop while it read a history back."""
 
 
 class ScoringLoop:
@@ -52,14 +57,26 @@ class ScoringLoop:
         self.counters = Counters()
         self.moved_at = time.monotonic()
         """When a step ended well, and nothing was stuck or failing."""
+        self.state = SCORING
+        self._stopping: Callable[[], bool] = lambda: False
+        self._while_reading: Callable[[], None] = lambda: None
         self.change(scorer.lineup, scorer.features)
 
-    def run(self, stopping: Callable[[], bool], between_batches: Callable[[], None]) -> None:
+    def run(
+        self,
+        stopping: Callable[[], bool],
+        between_batches: Callable[[], None],
+        while_reading: Callable[[], None] = lambda: None,
+    ) -> None:
         """Score until `stopping()`; `between_batches()` is where features change and counts are told.
 
+        While a history is read back, for minutes perhaps, there are no batches: `while_reading()` is called instead.
+
         Raises:
-            TerminalError: too much of the input is dead letters.
+            TooManyDeadLetters: of most of the input.
+            TerminalError: the log cannot be read.
         """
+        self._stopping, self._while_reading = stopping, while_reading
         try:
             while not stopping():
                 self._step()
@@ -81,7 +98,7 @@ class ScoringLoop:
     def _attempt(self, step: Callable[[], object]) -> bool:
         try:
             step()
-        except Rebalanced:
+        except (Rebalanced, _ToldToStop):
             self._must_rewind = True
         except (KafkaException, Aborted, TransientError) as error:
             self.counters.aborts += 1
@@ -99,7 +116,7 @@ class ScoringLoop:
             if self._past is not None:
                 self._past.restore(committed, self._alive)
             self._consumer.go_back(committed)
-            self._must_rewind = False
+            self._must_rewind, self.state = False, SCORING
         taken = self._consumer.take()
         if taken is None:
             self._settle()
@@ -129,8 +146,11 @@ class ScoringLoop:
         scorer.observe = self._past.observe if self._past else None
 
     def _alive(self) -> None:
-        """The history is being read from the log, which may take its time."""
-        self.moved_at = time.monotonic()
+        """A history is being read back. Nothing is lost if that ends here: offsets are committed with batches alone."""
+        self.moved_at, self.state = time.monotonic(), READING_BACK
+        self._while_reading()
+        if self._stopping():
+            raise _ToldToStop
 
     @property
     def partitions(self) -> frozenset[int]:

@@ -133,7 +133,7 @@ class Past:
 
         Args:
             committed: of the partitions that the scorer has; the offset is negative where there is none.
-            alive: called now and then meanwhile.
+            alive: called several times a second meanwhile; what it raises ends the reading.
 
         Raises:
             TransientError: the log cannot be read; nothing may be scored before it was.
@@ -168,8 +168,7 @@ class Past:
                         kept[number],
                         start,
                     )
-            for messages in reader.read(starts, ends, logger.debug):
-                alive()
+            for messages in reader.read(starts, ends, logger.debug, alive):
                 for number, of_partition in _by_partition(messages, ends):
                     rows += len(of_partition)
                     self._add(built[number], of_partition)

@@ -188,7 +188,7 @@ def read_snapshot(
         kafka: where it lies.
         place: as the offset's metadata has it.
         features: those in use.
-        alive: called now and then meanwhile.
+        alive: called several times a second meanwhile; what it raises ends the reading.
 
     Raises:
         Unusable: it is of other features or of another layout, not there any more, or damaged.
@@ -221,8 +221,7 @@ def _read(reader: TopicReader, place: Place, alive: Callable[[], None]) -> Itera
     starts, ends = reader.starts(), reader.ends()
     if not starts.get(place.partition, 0) <= place.first <= place.last < ends.get(place.partition, 0):
         raise Unusable("retention has deleted it")
-    for messages in reader.read({place.partition: place.first}, {place.partition: place.last + 1}, logger.debug):
-        alive()
+    for messages in reader.read({place.partition: place.first}, {place.partition: place.last + 1}, logger.debug, alive):
         for message in messages:
             if message.key() == place.key.encode() and (message.offset() or 0) <= place.last:
                 yield message.value() or b""

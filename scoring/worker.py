@@ -20,6 +20,7 @@ from typing import Any
 from infra.errors import FraudflowError, TerminalError
 from infra.kafka import ensure_topics
 from infra.settings import Settings, get_settings
+from scoring.breaker import TooManyDeadLetters
 from scoring.feature_watch import FeatureWatch
 from scoring.health import Health, HealthServer
 from scoring.loop import ScoringLoop
@@ -62,7 +63,7 @@ class Worker:
         """Wait for features, then score until told to stop.
 
         Raises:
-            TerminalError: the model, the settings or most of the input cannot be used.
+            TerminalError: the model or the settings cannot be used; with a supervisor, most of the input neither.
         """
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
@@ -90,6 +91,9 @@ class Worker:
             self._health.watch(loop, scorer)
             collect_by_hand()
 
+            def report() -> None:
+                self._report(loop.counters.report() | {"state": loop.state})
+
             def between_batches() -> None:
                 features, lineup = self._features.newest() or scorer.features, self._models.newest()
                 if features is not scorer.features or lineup is not scorer.lineup:
@@ -97,9 +101,14 @@ class Worker:
                     logger.info("scoring with model %s and features %s", scorer.model_version, features.version)
                     collect_by_hand()
                 self._watch_challenger(scorer)
-                self._report(loop.counters.report() | {"state": "scoring"})
+                report()
 
-            loop.run(self._stopping, between_batches)
+            try:
+                loop.run(self._stopping, between_batches, report)
+            except TooManyDeadLetters as error:
+                if self._supervised:
+                    raise
+                self._stand_aside(error)
             self._report(loop.counters.report() | {"state": "stopped"}, now=True)
         finally:
             self._features.stop()
@@ -108,6 +117,19 @@ class Worker:
             self._models.stop()
             self._health.stop()
             server.stop()
+
+    def _stand_aside(self, error: TooManyDeadLetters) -> None:
+        """Out of the group, and alive until SIGTERM.
+
+        What restarts a container knows no exit code, and each start would add as many dead letters again. Other errors
+        that a person must mend are told before anything is taken, so that a restart does no harm: there the process
+        ends, and who rolls out a bad image or a bad model sees it.
+        """
+        logger.error("%s This scorer has left the group and takes nothing more until it is started again.", error)
+        self._health.ended = str(error)
+        while not self._stopping():
+            self._report({"state": str(error)})
+            time.sleep(REPORT_SECONDS)
 
     def _watch_challenger(self, scorer: Scorer) -> None:
         """A challenger out of its bounds is gone at once here, and as soon as the roles say so everywhere."""

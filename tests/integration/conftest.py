@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -28,15 +28,16 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> tuple[Population, Pa
 def spawn(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     """Starts scorer processes with the test's settings; ends those that are left.
 
-    They take the test run for their supervisor, so that they end with it, even if it is killed.
+    They take the test run for their supervisor, so that they end with it, even if it is killed. Those that are given
+    other options end with the stack.
     """
     started: list[subprocess.Popen] = []
 
-    def start(slot: str, **changes: str) -> subprocess.Popen:
+    def start(slot: str, *, options: Sequence[str] = ("--supervised",), **changes: str) -> subprocess.Popen:
         with (tmp_path / f"scorer-{slot}.log").open("ab") as log:
             started.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "scoring.worker", "--slot", slot, "--supervised"],
+                    [sys.executable, "-m", "scoring.worker", "--slot", slot, *options],
                     env=os.environ | environment(settings) | changes,
                     cwd=PROJECT,
                     stdin=subprocess.PIPE,

@@ -1,19 +1,24 @@
 """What people do with a scorer that is not well, and with what it could not score."""
 
 import json
+import os
+import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from hazelcast.client import HazelcastClient
 
 from infra.dead_letters import open_letters, resend
 from infra.feature_store import FeatureStore
-from infra.kafka import partitions
+from infra.kafka import client_config, group_members, partitions
+from infra.local import ports
 from infra.seeding import seed
+from infra.settings import Settings
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.health import Health
@@ -23,11 +28,23 @@ from scoring.scorer import Scorer
 from scoring.supervisor import Supervisor
 from scoring.worker import EXIT_TERMINAL
 from tests.conftest import environment
-from tests.integration.scored import committed, drain, produce, simulated
+from tests.integration.scored import committed, drain, produce, simulated, written
 from tests.kafka_log import read, values
+from tests.models import saved, trained
 from tests.waiting import until
 
 pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def port() -> int:
+    return ports.choose(0, setting="")
+
+
+def touched_again(heartbeat: Path) -> None:
+    """Wait until a scorer says anew that it moves."""
+    os.utime(heartbeat, (1, 1))
+    until(lambda: heartbeat.stat().st_mtime > 1, what="the next heartbeat")
 
 
 def get(url: str) -> tuple[int, str]:
@@ -58,6 +75,100 @@ def test_too_many_dead_letters_stop_scoring_with_their_reasons(settings, client:
     drain(settings)
     assert len(read(settings.kafka, settings.kafka.topics.dead_letters)) == 500
     assert committed(settings) == 500
+
+
+def test_a_scorer_that_nobody_supervises_stands_aside_and_is_not_restarted(
+    settings, client: HazelcastClient, spawn, population, port: int, tmp_path: Path
+):
+    """What restarts a container knows no exit code: each start would make as many dead letters again."""
+    made, directory = population
+    FeatureStore(client).load(read_feature_files(directory))
+    (strangers,) = simulated(made, 500).records(0)
+    produce(settings, [value.replace(b'"merchant":"', b'"merchant":"not ') for value in strangers.values])
+    worker: subprocess.Popen = spawn(
+        "0",
+        options=("--heartbeat", str(tmp_path / "heartbeat")),
+        FRAUDFLOW_SCORING__DEAD_LETTER_WINDOW="200",
+        FRAUDFLOW_SCORING__MAX_BATCH="100",
+        FRAUDFLOW_SCORING__HEALTH_PORT=str(port),
+    )
+    log, url = tmp_path / "scorer-0.log", f"http://127.0.0.1:{port}"
+    until(lambda: "has left the group" in log.read_text() or worker.poll() is not None, what="the breaker")
+    assert worker.poll() is None
+    assert group_members(settings.kafka, settings.scoring.group_id) == 0
+    status, state = health(url)
+    assert status == 503
+    assert "are dead letters (unknown merchant" in state
+    assert "start the scorers again" in state
+    assert "fraudflow_scorer_healthy 0.0" in get(f"{url}/metrics")[1]
+    touched_again(tmp_path / "heartbeat")
+    assert len(read(settings.kafka, settings.kafka.topics.dead_letters)) <= 300
+    worker.terminate()
+    assert worker.wait(10) == 0
+
+
+def open_transaction(settings: Settings) -> Producer:
+    """A transaction in every partition of the input that has not ended: readers stand in front of it."""
+    own = {"transactional.id": f"{settings.scoring.group_id}-open", "transaction.timeout.ms": 900_000}
+    producer = Producer(client_config(settings.kafka) | own)
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for partition in range(settings.kafka.partitions):
+        producer.produce(settings.kafka.topics.transactions, b"never committed", partition=partition)
+    assert producer.flush(30) == 0
+    return producer
+
+
+def commit_all(settings: Settings) -> None:
+    """The group has scored everything, by a model that had no history and left no bookmark."""
+    # Otherwise the end of a partition is told to be in front of an open transaction.
+    uncommitted = {"group.id": settings.scoring.group_id, "isolation.level": "read_uncommitted"}
+    consumer = Consumer(client_config(settings.kafka) | uncommitted)
+    try:
+        ends = []
+        for partition in range(settings.kafka.partitions):
+            at = TopicPartition(settings.kafka.topics.transactions, partition)
+            at.offset = consumer.get_watermark_offsets(at, timeout=30)[1]
+            ends.append(at)
+        consumer.commit(offsets=ends, asynchronous=False)
+    finally:
+        consumer.close()
+
+
+def test_a_scorer_that_reads_a_history_back_says_so_lives_and_stops_when_it_is_told(
+    settings, client: HazelcastClient, spawn, population, port: int, tmp_path: Path
+):
+    made, directory = population
+    FeatureStore(client).load(read_feature_files(directory))
+    seed(settings.kafka, simulated(made, 1_000), "past")
+    # So the log cannot be read to the committed offsets, for as long as the test wants.
+    standing = open_transaction(settings)
+    commit_all(settings)
+    options = {
+        "FRAUDFLOW_SCORING__MODEL": str(saved(trained(), tmp_path)),
+        "FRAUDFLOW_SCORING__HEALTH_PORT": str(port),
+    }
+    heartbeat = tmp_path / "heartbeat"
+    worker = spawn("0", options=("--heartbeat", str(heartbeat)), **options)
+    until(heartbeat.exists, what="the first heartbeat")
+
+    def state() -> tuple[int, str] | None:
+        try:
+            return health(f"http://127.0.0.1:{port}")
+        except urllib.error.URLError:
+            return None
+
+    until(lambda: state() == (200, "reading histories back"), what="the state")
+    touched_again(heartbeat)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    # Nothing is lost by that: the next one reads from where that one did.
+    standing.abort_transaction(30)
+    assert written(settings) == 0
+    seed(settings.kafka, simulated(made, 300), "present")
+    spawn("0", **options)
+    drain(settings)
+    assert committed(settings) == 300
 
 
 def test_dead_letters_are_sent_again_once_when_they_can_be_scored(
