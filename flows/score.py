@@ -12,15 +12,17 @@ from prefect.states import Cancelled
 
 from infra.errors import TerminalError, TransientError
 from infra.kafka import GroupReader, ensure_topics
-from infra.projection import ensure_projection
 from infra.s3 import is_s3
 from infra.settings import Settings, get_settings
+from scoring.loop import SCORING
+from scoring.projection_watch import ProjectionWatch
 from scoring.supervisor import Supervisor, Totals
 from tasks.score import LiveArtifact, StateFence
 
 TICK_SECONDS = 0.5
 LAG_SECONDS = 2.0
-PROJECTION_SECONDS = 10.0
+# Prefect kills 30 s after a cancellation, of which the scorers may take 20.
+PROJECTION_STOP_SECONDS = 5.0
 
 
 @flow(name="score")
@@ -42,24 +44,37 @@ def score(
     settings = get_settings()
     count = processes or settings.scoring.processes or os.cpu_count() or 1
     environment = {"FRAUDFLOW_SCORING__MODEL": model if is_s3(model) else str(Path(model).resolve())} if model else {}
+    logs, place = settings.local.home / "logs", ""
+    # A flow that calls this one: the deployment's scorers may be at work, and two in one place would fence each other.
+    inline = bool(flow_run.parent_flow_run_id)
+    if inline:
+        logs, place = logs / "inline", f"{flow_run.id}-"
+        environment["FRAUDFLOW_SCORING__HEALTH_PORT"] = "0"
     ensure_topics(settings.kafka)
-    supervisor = Supervisor(count, settings.local.home / "logs", environment)
+    supervisor = Supervisor(count, logs, environment, place)
     watch = _Watch(settings, supervisor, until_drained)
     fence = StateFence(flow_run.id)
     fence.start()
     live = LiveArtifact("scoring", watch.markdown)
+    projection = ProjectionWatch(settings, get_run_logger())
+    projection.start()
     try:
         watch.run(fence)
     except TerminalError as error:
-        if flow_run.parent_flow_run_id:
+        if inline:
             raise
         # Not Failed: that is answered by another start, which would end the same way, for ever.
         return Cancelled(message=str(error))  # type: ignore[return-value] - a state that a flow returns is its own
     finally:
         # However it ends - drained, cancelled, SIGTERM, an error - the scorers commit and leave first.
         watch.close(supervisor.drain())
+        projection.stop(PROJECTION_STOP_SECONDS)
         fence.close()
         live.close()
+    if fence.ended:
+        # Where Prefect's own word has not come through, as after a restart of its server, we end by ourselves: and the
+        # server lets a run that is being cancelled become Cancelled, and nothing else.
+        return Cancelled(message=f"{fence.ended} in the API")  # type: ignore[return-value] - as above
     return watch.result()
 
 
@@ -76,14 +91,14 @@ class _Watch:
     """Keeps the supervisor going and looks around it."""
 
     def __init__(self, settings: Settings, supervisor: Supervisor, until_drained: bool):
-        self._settings, self._supervisor, self._until_drained = settings, supervisor, until_drained
+        self._supervisor, self._until_drained = supervisor, until_drained
         self._group = GroupReader(settings.kafka, settings.scoring.group_id, settings.kafka.topics.transactions)
         self._logger = get_run_logger()
         self._parent = os.getppid()
         self._view = _View(Totals())
         self._first_at: float | None = None
         self._last_at = self._started = time.monotonic()
-        self._next_lag = self._next_projection = 0.0
+        self._next_lag = 0.0
         self._rate_from = (self._started, 0)
 
     def run(self, fence: StateFence) -> None:
@@ -104,39 +119,26 @@ class _Watch:
             if fence.ended:
                 self._logger.warning("the run is %s in the API: draining", fence.ended)
                 return
-            if now >= self._next_projection:
-                self._next_projection = now + PROJECTION_SECONDS
-                self._keep_projection()
             if now >= self._next_lag:
                 self._next_lag = now + LAG_SECONDS
-                if self._look_at_lag(now) and self._until_drained:
+                if self._look_at_lag(now):
                     self._logger.info("every transaction is scored")
                     return
             time.sleep(TICK_SECONDS)
 
     def _look_at_lag(self, now: float) -> bool:
-        """Refresh lag and rate; True when the scorers have committed everything there is."""
+        """Refresh lag and rate; True when the run is to end and the scorers have committed everything there is."""
         since, count = self._rate_from
         self._view.rate = (self._view.totals.transactions - count) / (now - since)
         self._rate_from = (now, self._view.totals.transactions)
         try:
             self._view.lag = self._group.lag()
-            if self._view.rate or self._view.lag > _MARKERS or "scoring" not in self._view.totals.state:
+            if not self._until_drained or self._view.rate or SCORING not in self._view.totals.state:
                 return False
             return self._group.drained()
         except TransientError as error:
             self._logger.warning("%s", error)
             return False
-
-    def _keep_projection(self) -> None:
-        """Jobs and mappings die with the last Hazelcast member: make them again, and never stop scoring for it."""
-        try:
-            created = ensure_projection(self._settings, connect_seconds=2)
-        except TransientError as error:
-            self._logger.warning("no projection for now: %s", error)
-        else:
-            if created:
-                self._logger.info("projection: created %s", ", ".join(created))
 
     def close(self, totals: Totals) -> None:
         self._view.totals = totals
@@ -186,7 +188,3 @@ class _Watch:
 | aborted batches | {totals.aborts:,} |
 | health and metrics | {" ".join(f"{url}/health {url}/metrics" for url in totals.urls)} |
 """
-
-
-# Transaction markers that a drained group can stay behind, generously: more lag than that is records.
-_MARKERS = 10_000

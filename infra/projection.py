@@ -109,7 +109,7 @@ class Projection:
         except StopIteration:
             return
         finally:
-            result.close().result()
+            self._call(lambda: result.close().result())
 
     def _kafka_options(self) -> dict[str, str]:
         """How the members reach Kafka; Java's names for what librdkafka names otherwise."""

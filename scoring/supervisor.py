@@ -57,17 +57,18 @@ class Totals(Counters):
 class Supervisor:
     """Call `tick()` every second or so from the thread that made it: the kernel ties the children to that thread."""
 
-    def __init__(self, processes: int, logs: Path, environment: Mapping[str, str]):
+    def __init__(self, processes: int, logs: Path, environment: Mapping[str, str], place: str = ""):
         """Prepare; the first `tick` starts the scorers.
 
         Args:
             processes: how many scorers.
             logs: the folder of their logs.
             environment: added to this process's own for the children.
+            place: begins the names of the slots; scorers of the same names fence each other.
         """
         logs.mkdir(parents=True, exist_ok=True)
         self._environment = os.environ | dict(environment)
-        self._slots = [_Slot(str(i), logs / f"scorer-{i}.log") for i in range(processes)]
+        self._slots = [_Slot(f"{place}{i}", logs / f"scorer-{i}.log") for i in range(processes)]
         self._finished = Totals()
 
     def pids(self) -> list[int]:

@@ -16,12 +16,19 @@ from infra.feature_store import FeatureStore
 from infra.hazelcast import CUSTOMERS, MANIFEST, PREDICTIONS, connect
 from infra.kafka import group_members, partitions
 from infra.local import stack
+from infra.local.registry import Registry
 from infra.local.rest import PrefectApi
+from infra.seeding import seed
 from infra.settings import Settings
+from infra.transaction_sources import FrameSource
+from scoring.feature_files import read_feature_files
 from simulator.population import simulate_population, write_population
+from simulator.transactions import Simulation
 from tests.conftest import PROJECT, environment, running
+from tests.integration.scored import drain
 from tests.kafka_log import values
 from tests.waiting import until
+from verify.verification import Options, verify
 
 pytestmark = pytest.mark.server
 
@@ -222,6 +229,43 @@ def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(
     assert ended(api, second)["state_type"] == "CANCELLED"
     until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, what="an empty group")
     assert api.get(f"/flow_runs/{second}")["state_type"] == "CANCELLED"
+
+
+def test_scoring_goes_on_while_prefects_server_is_dead_and_can_be_cancelled_when_it_is_back(
+    up: Settings, api: PrefectApi, deployment, command, data: Path
+):
+    client = connect(up.hazelcast)
+    FeatureStore(client).load(read_feature_files(data))
+    client.shutdown()
+    population = simulate_population(500, 50, 1)
+
+    def send(number: int) -> None:
+        name = f"server-{number}"
+        seed(up.kafka, FrameSource(Simulation(population, 1_000, number).frames, 1_000, name), name)
+
+    run = deployment("score/local", processes=1)
+    until(lambda: group_members(up.kafka, up.scoring.group_id) == 1, what="a scorer in the group")
+    before = len(values(up.kafka, up.kafka.topics.predictions))
+    started = Registry(up.local.home).alive(stack.PREFECT)
+    assert started is not None
+    server = psutil.Process(started.pid)
+    for process in (*server.children(recursive=True), server):
+        process.kill()
+    server.wait(20)
+    send(101)
+    drain(up)
+    assert not api.healthy()
+    stack.up(up, services={stack.PREFECT})
+    send(102)
+    drain(up)
+    assert len(values(up.kafka, up.kafka.topics.predictions)) == before + 2_000
+    assert api.get(f"/flow_runs/{run}")["state_type"] == "RUNNING"
+    command("prefect", "flow-run", "cancel", run)
+    # By its own end: five minutes later the server would call it so in any case.
+    until(lambda: api.get(f"/flow_runs/{run}")["state_type"] == "CANCELLED", 90, "the run's end")
+    until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, what="an empty group")
+    verdict = verify(up, Options(drained=True, with_map=False))
+    assert verdict.holds, verdict.to_json()
 
 
 def test_scoring_that_cannot_begin_is_told_and_not_tried_again(api: PrefectApi, deployment, tmp_path: Path):
