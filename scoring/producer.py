@@ -14,8 +14,8 @@ from infra.settings import KafkaSettings, ScoringSettings
 
 logger = logging.getLogger(__name__)
 
-# After its time, until a call counts as one that does not come back.
-_LATE_SECONDS = 5.0
+# After its time, until a commit counts as one that does not come back; infra/daemon.py tells why there are such.
+_LATE_SECONDS = 2.0
 PARTITION_BY_KEY = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 _BATCHING: dict[str, Any] = {
     "compression.type": "lz4",
@@ -37,9 +37,9 @@ class _Committer:
     """How long after a commit a small batch should go on growing before it is sent."""
 
     def __init__(self, timeout: float):
-        """`timeout`: seconds, of each of the two calls that make a commit."""
+        """`timeout`: seconds that a commit may take."""
         self._timeout = timeout
-        self._limit = 2 * timeout + _LATE_SECONDS
+        self._limit = timeout + _LATE_SECONDS
         self._thread = DaemonThread("commit")
         self._commit: Future[int] | None = None
 
@@ -125,8 +125,10 @@ class TransactionalProducer(_Committer):
         self._commit = self._thread.submit(self._commit_with, producer, book, group_metadata)
 
     def _commit_with(self, producer: Producer, book: list[TopicPartition], group_metadata: object) -> int:
+        began = time.monotonic()
         producer.send_offsets_to_transaction(book, group_metadata, self._timeout)
-        producer.commit_transaction(self._timeout)
+        # Both in the time after which the broker ends the transaction by itself.
+        producer.commit_transaction(max(self._timeout - (time.monotonic() - began), 0.0))
         return time.perf_counter_ns()
 
     def recover(self) -> None:
