@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from infra.local import stack
+from infra.local import processes, stack
 from infra.local.guard import guarded
 from infra.local.registry import KAFKA
 from infra.settings import LocalSettings, Settings
@@ -48,9 +48,24 @@ def test_restarted_while_a_transaction_is_open(arena: Arena):
         case.judge()
 
 
-@pytest.mark.parametrize("seconds", [5, 25])
+def test_restarted_five_times(arena: Arena):
+    with arena.case("broker_restarts", "broker stopped by SIGTERM and started again, five times") as case:
+        case.feed(60_000, rate=1_000)
+        case.spawn("0")
+        case.spawn("1")
+        for _ in range(5):
+            before = case.progress
+            case.answered(before + 1_000)
+            processes.stop([arena.process(KAFKA)], grace_seconds=30)
+            case.report.faults += 1
+            arena.start(KAFKA)
+        case.drain()
+        case.judge()
+
+
+@pytest.mark.parametrize("seconds", [5, 25, 90])
 def test_frozen_inside_a_commit(arena: Arena, seconds: int):
-    """25 s are past the commit's time-out: its end is not known, and nothing may depend on it."""
+    """25 s are past the commit's time-out, 90 s past each request's: its end is not known, and must not matter."""
     with arena.case(f"broker_frozen_{seconds}", f"broker frozen for {seconds} s inside commit_transaction") as case:
         frozen_in_commit(arena, case, seconds)
         case.judge()

@@ -53,21 +53,28 @@ def test_both_killed_and_back_empty(arena: Arena):
         case.judge(Options(drained=True, against=arena.baseline))
 
 
-def test_one_frozen(arena: Arena):
-    with arena.case("member_frozen", "one member frozen for 20 s, then awake") as case:
-        case.feed(30_000, rate=1_500)
+@pytest.mark.parametrize(("numbers", "seconds"), [((2,), 20), ((1, 2), 30)], ids=["one", "both"])
+def test_frozen(arena: Arena, numbers: tuple[int, ...], seconds: int):
+    """Scoring goes on meanwhile."""
+    which = "one member" if len(numbers) == 1 else "both members"
+    with arena.case(f"members_frozen_{len(numbers)}", f"{which} frozen for {seconds} s, then awake") as case:
+        case.feed(60_000, rate=1_500)
         case.spawn("0")
         case.answered(1_000)
-        member = arena.pid(f"{HAZELCAST}-2")
-        arena.signal(member, signal.SIGSTOP)
-        try:
+        members = [arena.pid(f"{HAZELCAST}-{number}") for number in numbers]
+        for member in members:
+            arena.signal(member, signal.SIGSTOP)
             case.report.faults += 1
+        try:
             case.spawn("1")
             before = case.progress
             case.answered(before + 1_000)
-            time.sleep(20)
+            time.sleep(seconds)
+            before = case.progress
+            case.answered(before + 1_000)
         finally:
-            arena.signal(member, signal.SIGCONT)
+            for member in members:
+                arena.signal(member, signal.SIGCONT)
         case.drain()
         case.judge()
 
