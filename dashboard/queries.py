@@ -31,9 +31,9 @@ DIMENSIONS = {
     "customer_city": "City",
     "customer_age_group": "Age group",
     "customer_gender": "Gender",
-    "customer_name": "Customer",
+    "customer": "Customer",
 }
-"""Columns that fraud is broken down by, and what people call them; hour and weekday have a picture of their own."""
+"""What fraud is broken down by, and what people call it; hour and weekday have a picture of their own."""
 
 FIRST_DIMENSION = "category"
 """What it is broken down by until somebody chooses."""
@@ -55,19 +55,23 @@ _AMOUNT_BAND = (
     "CASE " + " ".join(f"WHEN amount >= {edge} THEN {edge}" for edge in reversed(AMOUNT_EDGES)) + " ELSE 0 END"
 )
 _DAY = "SUBSTRING(transaction_date, 1, 10)"
+BEFORE_CARD = " •••• "
+"""Between a customer's name and the end of their card: many have the same name."""
+_EXPRESSIONS = {"customer": f"customer_name || '{BEFORE_CARD}' || card_last4", "day": _DAY, "amount_band": _AMOUNT_BAND}
+"""Of what is no column."""
 _COUNTS = "COUNT(*) AS transactions, SUM(amount) AS total"
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What is looked at; empty means everything. The names are columns of the prediction."""
+    """What is looked at; empty means everything. The names are columns of the prediction, but for `customer`."""
 
     category: tuple[str, ...] = ()
     merchant: tuple[str, ...] = ()
     customer_city: tuple[str, ...] = ()
     customer_age_group: tuple[str, ...] = ()
     customer_gender: tuple[str, ...] = ()
-    customer_name: tuple[str, ...] = ()
+    customer: tuple[str, ...] = ()
     transaction_weekday_code: tuple[int, ...] = ()
     transaction_hour_code: tuple[int, ...] = ()
 
@@ -77,7 +81,8 @@ class Filters:
         for column in fields(self):
             values = getattr(self, column.name)
             if values:
-                parts.append(f"{column.name} IN ({', '.join('?' * len(values))})")
+                name = _EXPRESSIONS.get(column.name, column.name)
+                parts.append(f"{name} IN ({', '.join('?' * len(values))})")
                 parameters += values
         for partition, offset in since:
             parts.append("(source_partition <> ? OR source_offset >= ?)")
@@ -87,7 +92,7 @@ class Filters:
 
 def suspected(filters: Filters, *dimensions: str, since: Since = ()) -> Question:
     """Per value of the dimensions and score band, from the lowest threshold on; `day` and `amount_band` are two too."""
-    known = {name: name for name in (*DIMENSIONS, *CLOCK)} | {"day": _DAY, "amount_band": _AMOUNT_BAND}
+    known = {name: name for name in (*DIMENSIONS, *CLOCK)} | _EXPRESSIONS
     keys = [known[name] for name in dimensions]
     named = [f'{known[name]} AS "{name}", ' for name in dimensions]
     where, *parameters = filters.where(LOWEST, since)

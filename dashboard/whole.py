@@ -19,7 +19,7 @@ import polars.selectors as cs
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from dashboard.answers import Answer
-from dashboard.queries import AMOUNT_EDGES, BANDS, LOWEST, Filters, Since
+from dashboard.queries import AMOUNT_EDGES, BANDS, BEFORE_CARD, LOWEST, Filters, Since
 from dashboard.stream import follower
 from infra.errors import FraudflowError, TransientError
 from infra.kafka import explained, partitions
@@ -36,13 +36,15 @@ _PIECES = 16
 _REMEMBERED = 500
 
 _TEXTS = (
-    "category", "merchant", "customer_city", "customer_age_group", "customer_gender", "customer_name",
-    "model_version", "challenger_version",
+    "category", "merchant", "customer_city", "customer_age_group", "customer_gender", "model_version",
+    "challenger_version",
 )  # fmt: skip
 _READ: dict[str, type[pl.DataType]] = {
     "transaction_number": pl.String,
     "transaction_date": pl.String,
     "card_token": pl.String,
+    "card_last4": pl.String,
+    "customer_name": pl.String,
     **dict.fromkeys(_TEXTS, pl.String),
     "is_fraud": pl.Int64,
     "transaction_weekday_code": pl.Int64,
@@ -81,7 +83,7 @@ class Whole:
     def count(self, filters: Filters, *keys: str) -> Answer:
         """Of all that pass the filters: `transactions` and `total`, their amount, per value of the keys.
 
-        Keys are columns of a prediction, `day`, `amount_band` and `band`; without any it is one row.
+        Keys are columns of a prediction, `customer`, `day`, `amount_band` and `band`; without any it is one row.
         """
 
         def work(frame: pl.DataFrame) -> pl.DataFrame:
@@ -254,10 +256,11 @@ def _packed(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(
         pl.col(_TEXTS).cast(pl.Categorical),
         pl.col("is_fraud", "transaction_weekday_code", "transaction_hour_code").cast(pl.Int8, strict=False),
+        customer=pl.concat_str("customer_name", pl.lit(BEFORE_CARD), "card_last4").cast(pl.Categorical),
         day=pl.col("transaction_date").str.slice(0, 10).cast(pl.Categorical),
         band=_band(pl.col("fraud_probability")),
         amount_band=pl.Series(edges[band.clip(0)], dtype=pl.Int64),
-    ).drop("transaction_date")
+    ).drop("transaction_date", "customer_name", "card_last4")
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:

@@ -40,6 +40,7 @@ def test_what_passes_by_is_counted_by_what_people_filter(settings):
     }  # fmt: skip
     assert set(women["day"]) == {"2025-03-04"}
     assert number(whole, Filters(merchant=("nobody",))) == 0
+    assert number(whole, Filters(customer=("Ada <script> •••• 0002",))) == 40
     below = whole.unsuspected().frame
     assert below is not None
     assert below["transactions"].sum() == LOWEST * 100
@@ -98,7 +99,8 @@ def test_suspects_from_before_the_counting_begins_are_left_out(settings, client)
     until(lambda: client.get_map(SUSPECTS).size().result() == 100 - LOWEST * 100, what="the suspects")
 
     def suspected(since: queries.Since) -> int:
-        question = queries.suspected(Filters(customer_city=("Chicago",)), "day", since=since)
+        filters = Filters(customer_city=("Chicago",), customer=("Ada <script> •••• 0002",))
+        question = queries.suspected(filters, "day", "customer", since=since)
         result = client.sql.execute(question.statement, *question.parameters, *question.moving).result()
         return sum(row.get_object("transactions") for row in result)
 
