@@ -127,9 +127,9 @@ class Past:
     def restore(self, committed: list[TopicPartition], alive: Callable[[], None]) -> None:
         """Bring the histories to the committed offsets.
 
-        One that is there already stays: it is the same, whoever scored in between. Any other is built from the log.
-        A scorer without partitions keeps what it has: it may have lost them because reading took so long, and goes on
-        from there when it gets them again.
+        One that has seen no more than that goes on from where it is: it is the same, whoever scored in between. Any
+        other is built from the log. A scorer without partitions keeps what it has: it may have lost them because
+        reading took so long, and goes on from there when it gets them again.
 
         Args:
             committed: of the partitions that the scorer has; the offset is negative where there is none.
@@ -143,12 +143,14 @@ class Past:
         self._partitions = {
             at.partition: self._partitions[at.partition]
             for at in committed
-            if at.partition in self._partitions and self._partitions[at.partition].position == max(at.offset, 0)
+            if at.partition in self._partitions and self._partitions[at.partition].position <= max(at.offset, 0)
         }
-        missing = [at for at in committed if at.partition not in self._partitions and at.offset > 0]
-        if missing:
-            built = self._read_back(missing, alive)
-            self._partitions |= built
+        behind = [at for at in committed if at.offset > self._position(at.partition)]
+        if behind:
+            self._partitions |= self._read_back(behind, alive)
+
+    def _position(self, number: int) -> int:
+        return self._partitions[number].position if number in self._partitions else 0
 
     def _read_back(self, committed: list[TopicPartition], alive: Callable[[], None]) -> dict[int, _Partition]:
         began, rows = time.monotonic(), 0
@@ -158,7 +160,8 @@ class Past:
             built, starts, ends = {}, {}, {}
             for at in committed:
                 number = at.partition
-                built[number], start = self._begin(at, alive)
+                built[number] = self._partitions.get(number) or self._begin(at, alive)
+                start = built[number].position
                 starts[number], ends[number] = max(start, kept[number]), at.offset
                 if kept[number] > start > 0:
                     logger.warning(
@@ -172,6 +175,8 @@ class Past:
                 for number, of_partition in _by_partition(messages, ends):
                     rows += len(of_partition)
                     self._add(built[number], of_partition)
+            for number, partition in built.items():
+                partition.position = ends[number]  # behind the markers of transactions, too
         finally:
             reader.close()
         logger.info(
@@ -184,8 +189,8 @@ class Past:
         )
         return built
 
-    def _begin(self, at: TopicPartition, alive: Callable[[], None]) -> tuple[_Partition, int]:
-        """A partition's history where it can begin, and the offset to read from."""
+    def _begin(self, at: TopicPartition, alive: Callable[[], None]) -> _Partition:
+        """A partition's history where it can begin."""
         bookmark = decode_bookmark(at.metadata)
         place = bookmark.snapshot
         if place is not None and place.position <= at.offset:
@@ -194,9 +199,8 @@ class Past:
             except Unusable as error:
                 logger.warning("partition %d: its snapshot is not used, the log is: %s", at.partition, error)
             else:
-                return _Partition(at.offset, history, deque(bookmarks), snapshot=place), place.position
-        history = History(Clock(bookmark.reading, bookmark.highest))
-        return _Partition(at.offset, history), bookmark.start
+                return _Partition(place.position, history, deque(bookmarks), snapshot=place)
+        return _Partition(bookmark.start, History(Clock(bookmark.reading, bookmark.highest)))
 
     def _add(self, partition: _Partition, messages: list[Message]) -> None:
         for at in range(0, len(messages), _PIECE):
@@ -207,6 +211,8 @@ class Past:
                 partition.mark(piece[batch.positions[0]].offset() or 0)
                 partition.history.add(events_of(batch))
                 partition.unsaved += len(batch.rows)
+            # Piece by piece: what ends the reading may come between two of them.
+            partition.position = (piece[-1].offset() or 0) + 1
 
 
 def _by_partition(messages: list[Message], ends: dict[int, int]) -> Iterator[tuple[int, list[Message]]]:

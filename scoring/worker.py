@@ -96,8 +96,8 @@ class Worker:
 
             def between_batches() -> None:
                 features, lineup = self._features.newest() or scorer.features, self._models.newest()
-                if features is not scorer.features or lineup is not scorer.lineup:
-                    loop.change(lineup, features)
+                newer = features is not scorer.features or lineup is not scorer.lineup
+                if newer and loop.change(lineup, features):
                     logger.info("scoring with model %s and features %s", scorer.model_version, features.version)
                     collect_by_hand()
                 self._watch_challenger(scorer)
