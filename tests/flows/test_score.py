@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.sorting import LogSort
 from prefect.context import SettingsContext
 from prefect.runtime import flow_run
 
@@ -76,7 +77,7 @@ def test_scoring_ends_when_all_is_scored_without_a_projection_and_behind_aborted
 
     def told() -> list[str]:
         with get_client(sync_client=True) as api:
-            return [log.message for log in api.read_logs(limit=200)]
+            return [log.message for log in api.read_logs(limit=200, sort=LogSort.TIMESTAMP_DESC)]
 
     until(lambda: "no projection for now: the members cannot resolve the broker" in told(), what="the warning")
 
