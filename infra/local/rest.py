@@ -11,7 +11,8 @@ from typing import Any
 
 from infra.errors import TerminalError, TransientError
 
-_TIMEOUT_SECONDS = 20
+# On SQLite the server itself waits 60 s for its file, and then tells.
+_TIMEOUT_SECONDS = 75
 # A server on SQLite says 503 while somebody else writes, as it does itself for some seconds after its start.
 _BUSY = {429, 503}
 _ATTEMPTS = 10
