@@ -5,6 +5,7 @@ import threading
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from infra.daemon import DaemonThread
 from infra.errors import TransientError
 from infra.settings import Settings
 from scoring.features import Features
@@ -25,29 +26,34 @@ class ComingPast:
     def __init__(self, settings: Settings, features: Features, committed: list[TopicPartition]):
         """Begin. Args: `committed` are offsets with their metadata."""
         self.features = features
-        self.past = Past(settings.kafka, features, settings.scoring.snapshot_rows)
-        self.ready = False
-        """Whether `past` can be had; until then it belongs to the thread."""
-        self._committed = committed
+        self._past = Past(settings.kafka, features, settings.scoring.snapshot_rows)
         self._dropped = threading.Event()
-        threading.Thread(target=self._read, name="coming-past", daemon=True).start()
+        thread = DaemonThread("coming-past")
+        self._reading = thread.submit(self._read, committed)
+        thread.close()
+
+    def past(self) -> Past | None:
+        """The past, once it is read; until then it belongs to the thread.
+
+        Raises:
+            TerminalError: the log cannot be read.
+        """
+        return self._reading.result() if self._reading.done() else None
 
     def drop(self) -> None:
         """Read no further: it is had, other features have come, or the scorer ends."""
         self._dropped.set()
 
-    def _read(self) -> None:
-        while not self._dropped.is_set():
+    def _read(self, committed: list[TopicPartition]) -> Past:
+        while True:
             try:
-                self.past.restore(self._committed, self._alive)
-            except _Dropped:
-                return
+                self._past.restore(committed, self._alive)
             except (TransientError, KafkaException) as error:
                 logger.warning("histories with features %s are read again soon: %s", self.features.version, error)
                 self._dropped.wait(_RETRY_SECONDS)
+                self._alive()
             else:
-                self.ready = True
-                return
+                return self._past
 
     def _alive(self) -> None:
         if self._dropped.is_set():

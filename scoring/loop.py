@@ -153,6 +153,9 @@ class ScoringLoop:
 
         Returns:
             Whether it is so.
+
+        Raises:
+            TerminalError: the log cannot be read.
         """
         scorer = self._scorer
         past = self._past if features is scorer.features else None
@@ -180,10 +183,12 @@ class ScoringLoop:
 
     def _had(self, features: Features) -> Past | None:
         """The histories with these features, once they are read."""
-        if self._coming is None or self._coming.features is not features:
+        coming = self._coming
+        if coming is None or coming.features is not features:
             logger.info("reading histories back for features %s", features.version)
-            self._await(ComingPast(self._settings, features, list(self._committed.values())))
-        return self._coming.past if self._coming and self._coming.ready else None
+            coming = ComingPast(self._settings, features, list(self._committed.values()))
+            self._await(coming)
+        return coming.past()
 
     def _await(self, coming: ComingPast | None) -> None:
         if self._coming is not None:

@@ -80,11 +80,6 @@ class Scorer:
         return self._lineup.champion.version
 
     @property
-    def uses_history(self) -> bool:
-        """Whether a model has online inputs."""
-        return bool(self._online)
-
-    @property
     def features(self) -> Features:
         """The features in use. Set between batches: a batch is scored with one version."""
         return self._features

@@ -3,12 +3,15 @@
 import dataclasses
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import polars as pl
 import pytest
 from confluent_kafka import TopicPartition
 
+from infra.errors import FraudflowError, TerminalError
+from infra.feature_tables import FeatureTables
 from infra.seeding import seed
 from infra.settings import Settings
 from scoring.feature_files import read_feature_files
@@ -31,6 +34,7 @@ class Gate:
 
     def __init__(self, version: str, monkeypatch: pytest.MonkeyPatch):
         self.opened, self.reached, self.ended = threading.Event(), threading.Event(), threading.Event()
+        self.refusal: TerminalError | None = None
         read_back = Past._read_back
 
         def waiting(past: Past, behind: list[TopicPartition], alive: Callable[[], None]) -> dict:
@@ -42,44 +46,75 @@ class Gate:
                     except Exception:
                         self.ended.set()
                         raise
+                if self.refusal:
+                    raise self.refusal
             return read_back(past, behind, alive)
 
         monkeypatch.setattr(Past, "_read_back", waiting)
 
 
-@pytest.fixture
-def run(settings: Settings, population, monkeypatch: pytest.MonkeyPatch):
+@dataclasses.dataclass
+class Running:
     """A scorer in a thread; what it is to score with can be changed while it runs."""
-    made, directory = population
-    tables = read_feature_files(directory)
+
+    loop: ScoringLoop
+    scorer: Scorer
+    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+    ended: Future[None] = dataclasses.field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        self.wanted = self.scorer.features
+
+    def run(self) -> None:
+        try:
+            self.ended.set_result(
+                self.loop.run(self.stop.is_set, lambda: self.loop.change(self.scorer.lineup, self.wanted))
+            )
+        except FraudflowError as error:
+            self.ended.set_exception(error)
+
+
+@pytest.fixture
+def tables(population) -> FeatureTables:
+    return read_feature_files(population[1])
+
+
+@pytest.fixture
+def running(settings: Settings, tables: FeatureTables):
     scorer = Scorer(unpack_model(trained()), Features(tables), settings.scoring)
-    loop = ScoringLoop(settings, scorer, "0", settings.kafka.partitions)
-    wanted, stop = [scorer.features], threading.Event()
-    thread = threading.Thread(target=loop.run, args=(stop.is_set, lambda: loop.change(scorer.lineup, wanted[0])))
+    started = Running(ScoringLoop(settings, scorer, "0", settings.kafka.partitions), scorer)
+    thread = threading.Thread(target=started.run)
     thread.start()
-    yield made, tables, wanted, stop
-    stop.set()
+    yield started
+    started.stop.set()
     thread.join(30)
     assert not thread.is_alive()
 
 
-def moved(made, directory: Path) -> Features:
+@pytest.fixture
+def newer(population, tmp_path: Path) -> Features:
     """Other features, with which the model answers the same."""
+    made, _ = population
     there = dataclasses.replace(made, customers=made.customers.with_columns(city=pl.lit("Newtown")))
-    write_population(there, directory)
-    return Features(read_feature_files(directory))
+    write_population(there, tmp_path)
+    return Features(read_feature_files(tmp_path))
+
+
+@pytest.fixture
+def gate(settings: Settings, population, running: Running, newer: Features, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """3,000 transactions are scored, and their histories with the newer features are about to be read."""
+    closed = Gate(newer.version, monkeypatch)
+    seed(settings.kafka, simulated(population[0], 3_000), "first")
+    drain(settings)
+    running.wanted = newer
+    assert closed.reached.wait(30)
+    return closed
 
 
 def test_scoring_goes_on_with_the_features_before_until_histories_are_read(
-    settings: Settings, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, population, tables: FeatureTables, newer: Features, gate: Gate
 ):
-    made, tables, wanted, _ = run
-    newer = moved(made, tmp_path)
-    gate = Gate(newer.version, monkeypatch)
-    seed(settings.kafka, simulated(made, 3_000), "first")
-    drain(settings)
-    wanted[0] = newer
-    assert gate.reached.wait(30)
+    made, _ = population
     seed(settings.kafka, simulated(made, 2_000), "second")
     drain(settings)
     assert committed(settings) == 5_000
@@ -96,15 +131,13 @@ def test_scoring_goes_on_with_the_features_before_until_histories_are_read(
     assert answers(predictions(settings)) == scored_again(settings, Features(tables), unpack_model(trained()))
 
 
-def test_a_scorer_that_is_stopped_reads_no_further(
-    settings: Settings, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    made, _, wanted, stop = run
-    newer = moved(made, tmp_path)
-    gate = Gate(newer.version, monkeypatch)
-    seed(settings.kafka, simulated(made, 1_000), "first")
-    drain(settings)
-    wanted[0] = newer
-    assert gate.reached.wait(30)
-    stop.set()
+def test_a_scorer_that_is_stopped_reads_no_further(running: Running, gate: Gate):
+    running.stop.set()
     assert gate.ended.wait(30)
+
+
+def test_a_log_that_cannot_be_read_ends_the_scorer_with_the_reason(running: Running, gate: Gate):
+    gate.refusal = TerminalError("we may not read Transactions")
+    gate.opened.set()
+    with pytest.raises(TerminalError, match="we may not read Transactions"):
+        running.ended.result(30)
