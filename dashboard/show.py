@@ -39,6 +39,11 @@ def share(part: float | None, whole: float | None) -> str:
     return DASH if not whole or part is None else f"{100 * part / whole:.2f} %"
 
 
+def kilometres(value: float | None) -> str:
+    """1,234 km."""
+    return f"{value or 0:,.0f} km"
+
+
 def milliseconds(value: float | None) -> str:
     """8.3 ms, 1.20 s."""
     if value is None:

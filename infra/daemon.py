@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# After a call's time, until it counts as one that does not come back.
+LATE_SECONDS = 2.0
+
 
 class DaemonThread:
     """An executor of one thread. Unlike `ThreadPoolExecutor`'s, a process that ends does not wait for it."""

@@ -113,9 +113,9 @@ def originals(kafka: KafkaSettings, letters: Iterable[DeadLetter]) -> Iterator[O
     """
     consumer = _consumer(kafka)
     try:
+        topics = consumer.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics
         for (topic, partition), those in groupby(sorted(letters, key=_place), key=lambda each: _place(each)[:2]):
-            there = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[topic].partitions
-            if partition not in there:  # the topic was made anew, with fewer
+            if topic not in topics or partition not in topics[topic].partitions:  # it was made anew, with fewer
                 continue
             low, high = consumer.get_watermark_offsets(
                 TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_SECONDS

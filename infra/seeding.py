@@ -16,9 +16,16 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from infra.daemon import DaemonThread
+from infra.daemon import LATE_SECONDS, DaemonThread
 from infra.errors import InputError, TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, last_records, patiently
+from infra.kafka import (
+    REQUEST_TIMEOUT_SECONDS,
+    client_config,
+    commit_with_offsets,
+    explained,
+    last_records,
+    patiently,
+)
 from infra.settings import KafkaSettings
 from infra.transaction_sources import Records, Source
 
@@ -33,8 +40,6 @@ HAND_OVER_ROWS = 10_000
 # Longer than a broker's restart, shorter than a reader's patience: an open transaction of a killed seeder
 # stops read_committed readers for this long, unless a retry comes first.
 TRANSACTION_TIMEOUT_SECONDS = 30
-# After that, until a commit counts as one that does not come back; infra/daemon.py tells why there are such.
-_LATE_SECONDS = 2.0
 
 _LOST_TRANSACTION = {
     KafkaError._FENCED,
@@ -202,9 +207,17 @@ class _Seeding:
         for start in range(0, rows, HAND_OVER_ROWS):
             self._hand_over(records.part(start, start + HAND_OVER_ROWS), self.sent + start)
         position = TopicPartition(self._topic, 0, self.sent + rows, self._identity)
-        commit = self._thread.submit(self._commit, position)
+        group = self._consumer.consumer_group_metadata()
+        commit = self._thread.submit(
+            commit_with_offsets,
+            self._producer,
+            [position],
+            group,
+            TRANSACTION_TIMEOUT_SECONDS,
+            REQUEST_TIMEOUT_SECONDS,
+        )
         try:
-            commit.result(TRANSACTION_TIMEOUT_SECONDS + _LATE_SECONDS)
+            commit.result(TRANSACTION_TIMEOUT_SECONDS + LATE_SECONDS)
         except TimeoutError as error:
             self._left = True
             raise TransientError("Kafka's client does not come back from a commit") from error
@@ -214,12 +227,6 @@ class _Seeding:
                 raise KafkaException(self._failure) from error
             raise
         self.sent += rows
-
-    def _commit(self, position: TopicPartition) -> None:
-        group, began = self._consumer.consumer_group_metadata(), time.monotonic()
-        self._producer.send_offsets_to_transaction([position], group, REQUEST_TIMEOUT_SECONDS)
-        # Both in the time after which the broker ends the transaction by itself.
-        self._producer.commit_transaction(max(TRANSACTION_TIMEOUT_SECONDS - (time.monotonic() - began), 0.0))
 
     def _hand_over(self, records: Records, first_row: int) -> None:
         messages: list[dict[str, Any]] = [

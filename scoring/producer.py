@@ -8,14 +8,12 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from infra.daemon import DaemonThread
-from infra.kafka import client_config
+from infra.daemon import LATE_SECONDS, DaemonThread
+from infra.kafka import client_config, commit_with_offsets
 from infra.settings import KafkaSettings, ScoringSettings
 
 logger = logging.getLogger(__name__)
 
-# After its time, until a commit counts as one that does not come back; infra/daemon.py tells why there are such.
-_LATE_SECONDS = 2.0
 PARTITION_BY_KEY = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 _BATCHING: dict[str, Any] = {
     "compression.type": "lz4",
@@ -39,7 +37,7 @@ class _Committer:
     def __init__(self, timeout: float):
         """`timeout`: seconds that a commit may take."""
         self._timeout = timeout
-        self._limit = timeout + _LATE_SECONDS
+        self._limit = timeout + LATE_SECONDS
         self._thread = DaemonThread("commit")
         self._commit: Future[int] | None = None
 
@@ -125,10 +123,7 @@ class TransactionalProducer(_Committer):
         self._commit = self._thread.submit(self._commit_with, producer, book, group_metadata)
 
     def _commit_with(self, producer: Producer, book: list[TopicPartition], group_metadata: object) -> int:
-        began = time.monotonic()
-        producer.send_offsets_to_transaction(book, group_metadata, self._timeout)
-        # Both in the time after which the broker ends the transaction by itself.
-        producer.commit_transaction(max(self._timeout - (time.monotonic() - began), 0.0))
+        commit_with_offsets(producer, book, group_metadata, self._timeout, self._timeout)
         return time.perf_counter_ns()
 
     def recover(self) -> None:

@@ -204,7 +204,7 @@ def _facts(record: dict[str, Any], currency: str) -> None:
         st.subheader(f"{show.money(record.get('amount'), currency)} at {_text(record, 'merchant')}")
         columns = st.columns(3)
         columns[0].metric("Score", f"{record.get('fraud_probability') or 0:.3f}")
-        columns[1].metric("From home", f"{record.get('distance_from_home') or 0:,.0f} km")
+        columns[1].metric("From home", show.kilometres(record.get("distance_from_home")))
         columns[2].metric("Card", show.card(record.get("card_last4")))
         st.markdown(
             f"{_text(record, 'customer_name')}, {_text(record, 'customer_age_group')}, "
@@ -332,7 +332,7 @@ def _history_table(history: pl.DataFrame, number: str, currency: str) -> pl.Data
                 "Amount": show.money(row["amount"], currency),
                 "Merchant": show.masked(row["merchant"]),
                 "Category": row["category"],
-                "From home": f"{row['distance_from_home'] or 0:,.0f} km",
+                "From home": show.kilometres(row["distance_from_home"]),
                 "Score": f"{row['fraud_probability']:.3f}",
             }
             for row in history.iter_rows(named=True)

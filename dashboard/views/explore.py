@@ -222,7 +222,7 @@ def _case_table(rows: pl.DataFrame, currency: str) -> pl.DataFrame:
                 "Amount": show.money(row["amount"], currency),
                 "Merchant": show.masked(row["merchant"]),
                 "Customer": show.masked(row["customer_name"]),
-                "From home": f"{row['distance_from_home'] or 0:,.0f} km",
+                "From home": show.kilometres(row["distance_from_home"]),
                 "Case": frame.case_link(row["transaction_number"]),
             }
             for row in rows.iter_rows(named=True)

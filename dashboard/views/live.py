@@ -126,7 +126,7 @@ def alert_table(alerts: list[Alert], zone: str, currency: str) -> pl.DataFrame:
                 "Customer": show.masked(alert.customer_name or show.DASH),
                 "City": alert.customer_city or show.DASH,
                 "Card": show.card(alert.card_last4),
-                "From home": f"{alert.distance_from_home or 0:,.0f} km",
+                "From home": show.kilometres(alert.distance_from_home),
                 "Case": frame.case_link(alert.transaction_number),
             }
             for alert in alerts

@@ -34,7 +34,7 @@ class Client:
 def producer(monkeypatch: pytest.MonkeyPatch) -> TransactionalProducer:
     Client.made = []
     monkeypatch.setattr(module, "Producer", Client)
-    monkeypatch.setattr(module, "_LATE_SECONDS", -1.9)
+    monkeypatch.setattr(module, "LATE_SECONDS", -1.9)
     return TransactionalProducer(
         KafkaSettings(bootstrap_servers="nowhere:1"), ScoringSettings(transaction_timeout_seconds=2), "0"
     )
