@@ -138,7 +138,7 @@ class _Rows:
         found = [message for message in messages if message.offset() in heads]
         decoded, positions, _ = decode_batch([message.value() for message in found])
         batch, _ = self._features.build(decoded, positions)
-        if not batch.rows:
+        if not batch:
             return
         mine = [found[at] for at in batch.positions]
         told = [heads[message.offset() or 0] for message in mine]

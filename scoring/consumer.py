@@ -30,6 +30,9 @@ class Taken:
     """A batch of messages, and the offsets to commit once it is done: our own book, never `position()`."""
 
     messages: list[Message]
+    """Sorted by partition, in each as they stand there."""
+    partitions: list[int]
+    offsets: list[int]
     book: list[TopicPartition]
     at_ns: int
     """When the first of them was taken, by `time.perf_counter_ns()`."""
@@ -104,12 +107,14 @@ class BatchConsumer:
             raise KafkaException(self._not_committed)
         if not messages:
             return None
-        errors = [message.error() for message in messages if message.error()]
-        if errors:
-            raise KafkaException(errors[0])
-        last: dict[int | None, int] = {message.partition(): message.offset() or 0 for message in messages}
-        book = [TopicPartition(self._topic, p or 0, offset + 1) for p, offset in last.items()]
-        return Taken(messages, book, at_ns)
+        error = next(filter(None, map(Message.error, messages)), None)
+        if error:
+            raise KafkaException(error)
+        messages.sort(key=Message.partition)  # type: ignore[arg-type] - a message without error has one, and an offset
+        partitions, offsets = list(map(Message.partition, messages)), list(map(Message.offset, messages))
+        last: dict[int, int] = dict(zip(partitions, offsets, strict=True))  # type: ignore[arg-type]
+        book = [TopicPartition(self._topic, partition, offset + 1) for partition, offset in last.items()]
+        return Taken(messages, partitions, offsets, book, at_ns)  # type: ignore[arg-type]
 
     def _more(self, count: int, seconds: float = 0.0) -> list[Message]:
         return self._consumer.consume(count, seconds) if count else []

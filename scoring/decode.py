@@ -20,7 +20,7 @@ def decode_batch(values: Sequence[bytes | None]) -> tuple[list[Transaction], lis
         The transactions that could be decoded, their positions in `values`, and what was rejected, by position.
     """
     try:
-        return [_decode(value) for value in values], list(range(len(values))), {}  # type: ignore[arg-type]
+        return list(map(_decode, values)), list(range(len(values))), {}  # type: ignore[arg-type]
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError, ValueError):
         pass  # at least one is broken: find out which, one by one
     rows: list[Transaction] = []

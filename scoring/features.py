@@ -5,7 +5,6 @@ that a batch indexes by row number.
 """
 
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from infra.feature_tables import FeatureTables
 from scoring.geography import haversine_km
+from scoring.index import NameIndex
 from scoring.lookup import Customers, Lookup
 from scoring.transaction import Reason, Rejected, Transaction
 
@@ -61,8 +61,12 @@ _AMOUNT_LIMIT = 1e12  # beyond it, an amount is a mistake of the sender; float32
 class Batch:
     """A batch of transactions that can be scored; every array has one entry per transaction."""
 
-    rows: list[Transaction]
+    number: list[str]
+    """The transactions' own."""
+    date: list[str]
+    is_fraud: list[int | None]
     positions: list[int]
+    """In what was decoded."""
     customer: NDArray[np.intp]
     merchant: NDArray[np.intp]
     amount: NDArray[np.float64]
@@ -76,6 +80,9 @@ class Batch:
     distance_km: NDArray[np.float64]
     inputs: NDArray[np.float32]
     """The static inputs, [N, 15] in the order of `MODEL_INPUTS`."""
+
+    def __len__(self) -> int:
+        return len(self.number)
 
     def take(self, rows: NDArray[np.intp]) -> "Batch":
         """These rows of it."""
@@ -100,7 +107,7 @@ class Features:
         self.merchants = tables.merchants
         self.dictionaries = tables.dictionaries
         self.customer = customers or Customers(tables.customers, CUSTOMER_COLUMNS)
-        self.merchant = Lookup(_MERCHANT_COLUMNS, MAY_BE_MISSING)
+        self.merchant = Lookup(_MERCHANT_COLUMNS, NameIndex(), MAY_BE_MISSING)
         self.merchant.add(self.merchants["merchant"].to_list(), self.merchants)
         names = self.merchants["category"].to_list()
         number = {name: i for i, name in enumerate(dict.fromkeys(names))}
@@ -135,7 +142,10 @@ class Features:
             The batch of all transactions that have every feature, and the others' reasons, by position.
         """
         rejected: dict[int, Rejected] = {}
-        dates = _parse_dates([row.transaction_date for row in rows])
+        number = [row.trans_num for row in rows]
+        date = [row.transaction_date for row in rows]
+        is_fraud = [row.is_fraud for row in rows]
+        dates = _parse_dates(date)
         customer = self.customer.rows([row.cc_num for row in rows])
         merchant = self.merchant.rows([row.merchant for row in rows])
         amount = np.array([row.amt for row in rows], np.float64)
@@ -152,18 +162,18 @@ class Features:
             & ~self.customer.incomplete[customer]
             & ~self.merchant.incomplete[merchant]
             & self._date_known[date_code]
-            & _answerable(rows)
+            & _answerable(number, is_fraud)
         )
         if not good.all():
             for i in np.flatnonzero(~good).tolist():
                 rejected[positions[i]] = self._reason(rows[i], customer[i], merchant[i], dates[i])
             keep = np.flatnonzero(good)
-            rows = [rows[i] for i in keep]
-            positions = [positions[i] for i in keep]
+            number, date = [number[i] for i in keep], [date[i] for i in keep]
+            is_fraud, positions = [is_fraud[i] for i in keep], [positions[i] for i in keep]
             customer, merchant, amount = customer[keep], merchant[keep], amount[keep]
             latitude, longitude, date_code, dates = latitude[keep], longitude[keep], date_code[keep], dates[keep]
         distance = self._distance_km(customer, latitude, longitude)
-        inputs = np.empty((len(rows), len(MODEL_INPUTS)), np.float32)
+        inputs = np.empty((len(number), len(MODEL_INPUTS)), np.float32)
         inputs[:, _CUSTOMER_PLACES] = self.customer.inputs[customer]
         inputs[:, _MERCHANT_PLACES] = self.merchant.inputs[merchant]
         inputs[:, _COLUMN["amt"]] = amount
@@ -171,7 +181,9 @@ class Features:
         inputs[:, first : first + 3] = self._date_inputs[date_code]
         inputs[:, _COLUMN["distance_from_home"]] = distance
         batch = Batch(
-            rows=rows,
+            number=number,
+            date=date,
+            is_fraud=is_fraud,
             positions=positions,
             customer=customer,
             merchant=merchant,
@@ -229,12 +241,12 @@ class Features:
         return Rejected(Reason.UNKNOWN_CODE, "the dictionaries lack the date's weekday, month or hour")
 
 
-def _answerable(rows: list[Transaction]) -> NDArray[np.bool_]:
+def _answerable(number: list[str], is_fraud: list[int | None]) -> NDArray[np.bool_]:
     """Which transactions have a number that a prediction can hold, and a mark of known fraud that is one."""
-    lengths = map(len, map(attrgetter("trans_num"), rows))
-    if _NUMBER_LENGTHS.issuperset(lengths) and _MARKS.issuperset(map(attrgetter("is_fraud"), rows)):
-        return np.ones(len(rows), bool)
-    return np.array([len(row.trans_num) in _NUMBER_LENGTHS and row.is_fraud in _MARKS for row in rows], bool)
+    if _NUMBER_LENGTHS.issuperset(map(len, number)) and _MARKS.issuperset(is_fraud):
+        return np.ones(len(number), bool)
+    pairs = zip(number, is_fraud, strict=True)
+    return np.array([len(text) in _NUMBER_LENGTHS and mark in _MARKS for text, mark in pairs], bool)
 
 
 def _parse_dates(dates: list[str]) -> NDArray[np.datetime64]:

@@ -103,7 +103,7 @@ class Challenger:
         Returns:
             None if none are, or if it failed, which is counted.
         """
-        rows = np.arange(len(batch.rows)) if self.roles.mode == "shadow" else self._of_its_cards(batch, features)
+        rows = np.arange(len(batch)) if self.roles.mode == "shadow" else self._of_its_cards(batch, features)
         if not len(rows):
             return None
         before = time.perf_counter()
@@ -119,7 +119,7 @@ class Challenger:
             return None
         alert = probability >= np.float32(threshold(self.model, self.settings))
         self.trial.seconds += time.perf_counter() - before
-        self.trial.champion_seconds += champion_seconds * len(rows) / len(batch.rows)
+        self.trial.champion_seconds += champion_seconds * len(rows) / len(batch)
         self.trial.transactions += len(rows)
         self.trial.alerts += int(alert.sum())
         decides = self.roles.mode == "canary"

@@ -1,28 +1,29 @@
 """Rows of a table by key: merchants, all of them, and customers, all or those whose cards have been seen."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import repeat
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from infra.feature_tables import card_key, parts_of
+from scoring.index import CardIndex, NameIndex
 
 
 class Lookup:
     """Rows by key, with their model inputs. A row keeps its number."""
 
-    def __init__(self, columns: Mapping[str, str], may_be_missing: Collection[str] = ()):
+    def __init__(self, columns: Mapping[str, str], index: NameIndex | CardIndex, may_be_missing: Collection[str] = ()):
         """Begin with no row.
 
         Args:
             columns: model input to the column of the table that holds it.
+            index: numbers the rows.
             may_be_missing: inputs without which a row is complete.
         """
         self._columns = dict(columns)
         self._needed = [name not in may_be_missing for name in columns]
-        self._index: dict[int | str, int] = {}
+        self._index = index
         self.inputs = np.empty((0, len(columns)), np.float32)
         """[rows, columns], NaN where a code is missing."""
         self.incomplete = np.empty(0, bool)
@@ -32,13 +33,13 @@ class Lookup:
         """Add the rows of a table that has these keys."""
         inputs = frame.select(pl.col(c).cast(pl.Float32) for c in self._columns.values()).fill_null(float("nan"))
         matrix = np.ascontiguousarray(inputs.to_numpy())
-        self._index.update(zip(keys, range(len(self._index), len(self._index) + len(keys)), strict=True))
+        self._index.add(keys)
         self.inputs = np.concatenate((self.inputs, matrix))
         self.incomplete = np.append(self.incomplete, np.isnan(matrix[:, self._needed]).any(axis=1))
 
     def rows(self, keys: Sequence[int | str]) -> NDArray[np.intp]:
         """The row of each key, -1 where there is none."""
-        return np.fromiter(map(self._index.get, keys, repeat(-1)), np.intp, len(keys))
+        return self._index.rows(keys)
 
     def missing_codes(self, row: int) -> str:
         """The names of the inputs that a row lacks."""
@@ -66,7 +67,7 @@ class Customers(Lookup):
             held: the parts that `frame` has.
             fetch: the customers of further parts; None where `frame` has all.
         """
-        super().__init__(columns)
+        super().__init__(columns, CardIndex())
         self.frame = frame.clear()
         self.latitude, self.longitude, self.cosine = (np.empty(0) for _ in range(3))
         """Of the home, in radians, and the cosine of the latitude."""

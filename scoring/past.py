@@ -207,10 +207,10 @@ class Past:
             piece = messages[at : at + _PIECE]
             rows, positions, _ = decode_batch([message.value() for message in piece])
             batch, _ = self._features.build(rows, positions)
-            if batch.rows:
+            if batch:
                 partition.mark(piece[batch.positions[0]].offset() or 0)
                 partition.history.add(events_of(batch))
-                partition.unsaved += len(batch.rows)
+                partition.unsaved += len(batch)
             # Piece by piece: what ends the reading may come between two of them.
             partition.position = (piece[-1].offset() or 0) + 1
 

@@ -102,10 +102,11 @@ class Scorer:
         rows, positions, rejected = decode_batch(messages)
         batch, unknown = self._features.build(rows, positions)
         rejected |= unknown
-        partitions = [source.partitions[p] for p in batch.positions]
-        offsets = [source.offsets[p] for p in batch.positions]
+        partitions, offsets = source.partitions, source.offsets
+        if rejected:
+            partitions, offsets = ([column[p] for p in batch.positions] for column in (partitions, offsets))
         online = None
-        if self._online and self.observe and batch.rows:
+        if self._online and self.observe and batch:
             online = self.observe(batch, partitions, offsets)
         return self._answer(batch, online, partitions, offsets, rejected, started_ns)
 
@@ -119,7 +120,7 @@ class Scorer:
         started_ns: int,
     ) -> Scored:
         """Ask the models, and encode what they say; what the champion has no answer to joins the rejected."""
-        if not batch.rows:
+        if not batch:
             return Scored([], [], [], [], [], rejected, 0, 0, 0)
         champion = self._lineup.champion
         before = time.perf_counter_ns()
@@ -147,15 +148,15 @@ class Scorer:
             alert[answers.rows] = answers.alert
         alerts = np.flatnonzero(alert).tolist()
         reasons = self._reasons(alerts, inputs, answers)
-        versions, columns = self._besides(len(batch.rows), online, answers, reasons)
+        versions, columns = self._besides(len(batch), online, answers, reasons)
         timing = b'"inference_time_ns":%d,"transaction_processing_total_time":%d' % (
-            inference_ns // len(batch.rows),
+            inference_ns // len(batch),
             time.perf_counter_ns() - started_ns,
         )
-        ends = endings(len(batch.rows), versions, timing, columns, reasons)
+        ends = endings(len(batch), versions, timing, columns, reasons)
         keys, values = self._encoder.encode(batch, probability, label, partitions, offsets, ends)
-        known = sum(row.is_fraud == 1 for row in batch.rows)
-        found = sum(batch.rows[i].is_fraud == 1 for i in alerts)
+        known = batch.is_fraud.count(1)
+        found = sum(batch.is_fraud[i] == 1 for i in alerts)
         return Scored(batch.positions, partitions, keys, values, alerts, rejected, known, found, inference_ns)
 
     def _challenge(self, batch: Batch, online: NDArray[np.float32] | None, champion_ns: int) -> Answers | None:

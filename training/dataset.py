@@ -151,7 +151,7 @@ def build(
             }
             for name, kind in _COLUMNS.items():
                 np.asarray(columns[name], kind).tofile(writers[name])
-            rows += len(batch.rows)
+            rows += len(batch)
     finally:
         for writer in writers.values():
             writer.close()
@@ -191,7 +191,7 @@ def compute(pieces: Iterable[Piece], features: Features, dead: dict[str, int]) -
             batch, unknown = features.build(rows, positions)
             for why in (rejected | unknown).values():
                 dead[why.reason.value] = dead.get(why.reason.value, 0) + 1
-            if batch.rows:
+            if batch:
                 partition = np.asarray(piece.partitions[part], np.int32)[batch.positions]
                 arrived = None if piece.arrived is None else np.asarray(piece.arrived[part])[batch.positions]
                 online = observe(batch, partition, lambda number, events, _: histories[number].observe(events))

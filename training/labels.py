@@ -106,12 +106,12 @@ def heard(batch: Batch, arrived: NDArray[np.float64] | None, labels: dict[str, S
         labels: verdicts by transaction number.
     """
     time = batch.time
-    said = [labels.get(row.trans_num) for row in batch.rows] if labels else [None] * len(batch.rows)
+    said = [labels.get(number) for number in batch.number] if labels else [None] * len(batch)
     # A verdict is as late as it came after the transaction had arrived, whenever its log is played.
     came = zip(said, time.tolist(), (time if arrived is None else arrived).tolist(), strict=True)
     return Heard(
         time=time,
-        own=np.array([UNKNOWN if row.is_fraud is None else row.is_fraud for row in batch.rows], np.int8),
+        own=np.array([UNKNOWN if mark is None else mark for mark in batch.is_fraud], np.int8),
         said=np.array([UNKNOWN if verdict is None else verdict.fraud for verdict in said], np.int8),
         said_at=np.array([0 if v is None else at + max(0.0, v.at - taken) for v, at, taken in came]).astype(np.int64),
     )

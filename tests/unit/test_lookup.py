@@ -5,11 +5,14 @@ from collections.abc import Collection
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.errors import TransientError
 from infra.feature_tables import CUSTOMER_SCHEMA, parts_of
 from infra.partitioner import shares
 from scoring.features import CUSTOMER_COLUMNS
+from scoring.index import CardIndex, NameIndex
 from scoring.lookup import Customers
 
 PARTS = 240
@@ -83,3 +86,29 @@ def test_a_scorer_needs_no_more_than_the_parts_of_its_partitions(customers: Cust
     mine = [card for card, at in zip(CARDS, shares([c.encode() for c in CARDS], partitions), strict=True) if at == 0]
     customers.rows(mine)
     assert customers.frame["card"].sort().to_list() == sorted(mine)
+
+
+_CARDS = st.one_of(
+    st.integers(0, 300),
+    st.integers(2**63 - 3, 2**63 + 3),
+    st.integers(-3, 2**80),
+    st.sampled_from(["", "A1", "é", "7"]),
+)
+
+
+@given(st.lists(st.lists(_CARDS, max_size=150), max_size=5), st.lists(_CARDS, max_size=50))
+def test_the_index_of_cards_says_what_a_dict_says(added: list[list[int | str]], asked: list[int | str]):
+    index, expected = CardIndex(), NameIndex()
+    for cards in added:
+        index.add(cards)
+        expected.add(cards)
+    for keys in (asked, [card for card in asked if isinstance(card, int)], *added):
+        assert index.rows(keys).tolist() == expected.rows(keys).tolist()
+
+
+def test_many_cards_are_told_apart():
+    index = CardIndex()
+    cards = list(range(4_000_000_000_000_000, 4_000_000_000_100_000))
+    index.add(cards)
+    assert index.rows(cards).tolist() == list(range(len(cards)))
+    assert (index.rows(range(100_000)) == -1).all()
