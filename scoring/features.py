@@ -174,11 +174,11 @@ class Features:
             latitude, longitude, date_code, dates = latitude[keep], longitude[keep], date_code[keep], dates[keep]
         distance = self._distance_km(customer, latitude, longitude)
         inputs = np.empty((len(number), len(MODEL_INPUTS)), np.float32)
-        inputs[:, _CUSTOMER_PLACES] = self.customer.inputs[customer]
-        inputs[:, _MERCHANT_PLACES] = self.merchant.inputs[merchant]
+        inputs[:, _CUSTOMER_PLACES] = self.customer.inputs.take(customer, axis=0)
+        inputs[:, _MERCHANT_PLACES] = self.merchant.inputs.take(merchant, axis=0)
         inputs[:, _COLUMN["amt"]] = amount
         first = _COLUMN["transaction_weekday"]
-        inputs[:, first : first + 3] = self._date_inputs[date_code]
+        inputs[:, first : first + 3] = self._date_inputs.take(date_code, axis=0)
         inputs[:, _COLUMN["distance_from_home"]] = distance
         batch = Batch(
             number=number,
