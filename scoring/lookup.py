@@ -1,5 +1,6 @@
 """Rows of a table by key: merchants, all of them, and customers, all or those whose cards have been seen."""
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
@@ -48,7 +49,10 @@ class Lookup:
 
 
 class Customers(Lookup):
-    """Customers by card. Those that are not here yet are fetched, a part of all customers at a time, and kept."""
+    """Customers by card. Those that are not here yet are fetched, a part of all customers at a time, and kept.
+
+    Look-ups may come from several threads: histories are read beside the scoring, of the same customers.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Customers(Lookup):
         """In which part each row is, and where in that part: the same in every process, which its row is not."""
         self._order: NDArray[np.intp] | None = None
         self.parts, self._held, self._fetch = parts, set(held), fetch
+        self._lock = threading.Lock()
         self._take_in(frame)
 
     @property
@@ -88,14 +93,15 @@ class Customers(Lookup):
         Raises:
             TransientError: customers have to be fetched, and cannot be.
         """
-        found = super().rows(keys)
-        missing = np.flatnonzero(found < 0).tolist()
-        if missing:
-            cards = [card_key(keys[i]) for i in missing]
-            if self._fetch is not None:
-                self._have(parts_of(cards, self.parts).tolist())
-            found[missing] = super().rows(cards)
-        return found
+        with self._lock:
+            found = super().rows(keys)
+            missing = np.flatnonzero(found < 0).tolist()
+            if missing:
+                cards = [card_key(keys[i]) for i in missing]
+                if self._fetch is not None:
+                    self._have(parts_of(cards, self.parts).tolist())
+                found[missing] = super().rows(cards)
+            return found
 
     def rows_at(self, part: NDArray[np.int32], place: NDArray[np.int32]) -> NDArray[np.intp]:
         """The rows of the customers at these places in these parts.
@@ -104,14 +110,15 @@ class Customers(Lookup):
             TransientError: customers have to be fetched, and cannot be.
             KeyError: there is none at one of them.
         """
-        self._have(np.unique(part).tolist())
-        if self._order is None:
-            self._order = np.argsort(_joined(self.part, self.place))
-        known, wanted = _joined(self.part, self.place)[self._order], _joined(part, place)
-        at = np.searchsorted(known, wanted)
-        if len(wanted) and (at.max() == len(known) or (known[at] != wanted).any()):
-            raise KeyError("no customer is there")
-        return self._order[at]
+        with self._lock:
+            self._have(np.unique(part).tolist())
+            if self._order is None:
+                self._order = np.argsort(_joined(self.part, self.place))
+            known, wanted = _joined(self.part, self.place)[self._order], _joined(part, place)
+            at = np.searchsorted(known, wanted)
+            if len(wanted) and (at.max() == len(known) or (known[at] != wanted).any()):
+                raise KeyError("no customer is there")
+            return self._order[at]
 
     def _have(self, parts: Sequence[int]) -> None:
         wanted = set(parts) - self._held

@@ -1,6 +1,8 @@
 """Customers that are fetched when their cards are seen."""
 
+import sys
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -79,6 +81,21 @@ def test_nobody_is_unknown_while_hazelcast_is_away(customers: Customers, store: 
         customers.rows(CARDS[:1])
     store.away = False
     assert customers.rows(CARDS[:1]).tolist() != [-1]
+
+
+def test_threads_that_look_up_at_once_find_the_same(customers: Customers):
+    """Histories are read beside the scoring, and both fetch what they do not find."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            halves = [CARDS[start : start + 50] for start in range(0, len(CARDS), 50)]
+            found = list(pool.map(customers.rows, [*halves, *reversed(halves)]))
+    finally:
+        sys.setswitchinterval(before)
+    for cards, rows in zip([*halves, *reversed(halves)], found, strict=True):
+        assert customers.frame["card"].gather(rows).to_list() == cards
+        np.testing.assert_array_equal(customers.inputs[rows, 5], [CARDS.index(card) for card in cards])
 
 
 @pytest.mark.parametrize("partitions", [2, 4, 6, 12, 16])
