@@ -1,6 +1,7 @@
 """The ONNX model: checked before it is parsed, its ZipMap removed, one call for a batch."""
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
 from infra import s3
 from infra.errors import TerminalError
@@ -27,10 +29,13 @@ from scoring.manifest import (
 )
 from scoring.reasons import Explainer, explainer
 
+logger = logging.getLogger(__name__)
+
 PROJECT_MODEL = Path(__file__).parent / "models" / "fraud.onnx"
 _KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 # The float32 sum of a forest's hundreds of trees can be that far from a probability.
 _ROUNDING = 1e-4
+_FAILURES = (Fail, InvalidArgument, RuntimeException)  # what ONNX Runtime raises of an operator
 
 
 @dataclass
@@ -56,12 +61,27 @@ class Model:
     def predict(self, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Score rows.
 
+        One row on which the model fails, as on an index beyond a table's end, fails the call for all: the halves of
+        the batch are asked then, and theirs, until it is found.
+
         Args:
             inputs: float32 [N, inputs], as `matrix` builds it.
 
         Returns:
-            The probability of fraud, float32 [N], and the model's own verdict, int64 [N].
+            The probability of fraud, float32 [N], and the model's own verdict, int64 [N]; see `answered`.
         """
+        try:
+            return self.run(inputs)
+        except _FAILURES as error:
+            if len(inputs) == 1:
+                logger.warning("model %s fails on a transaction: %s", self.version, error)
+                return np.full(1, np.nan, np.float32), np.full(1, -1, np.int64)
+        halves = [self.predict(half) for half in np.array_split(inputs, 2)]
+        probability, label = zip(*halves, strict=True)
+        return np.concatenate(probability), np.concatenate(label)
+
+    def run(self, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The same in one call, which fails if one row does."""
         result = self.session.run(self.outputs, {self.input_name: inputs})
         probability = np.asarray(result[0])
         if probability.ndim == 2:
@@ -169,7 +189,7 @@ def _try(model: Model, where: object) -> None:
     rows[np.arange(1, len(missing) + 1), missing] = np.nan
     rows[-1, missing] = np.nan
     try:
-        probability, label = model.predict(rows)
+        probability, label = model.run(rows)
     except Exception as error:
         raise TerminalError(f"{where} cannot score {len(names)} float32 inputs: {error}") from error
     if not probability.shape == label.shape == (len(rows),):

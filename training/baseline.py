@@ -80,7 +80,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_bytes(onnx_model.SerializeToString())
 
-    probability, _ = load_model(arguments.out).predict(inputs[cut:])
+    probability, _ = load_model(arguments.out).run(inputs[cut:])
     difference = np.abs(probability - np.asarray(booster.predict(visible[cut:]))).max()
     found = ((probability >= 0.5) & (labels[cut:] == 1)).sum()
     print(f"sha256 {hashlib.sha256(arguments.out.read_bytes()).hexdigest()}, {arguments.out.stat().st_size:,} bytes")

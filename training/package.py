@@ -73,7 +73,7 @@ def pack(work: Work, inputs: str, name: str) -> Made:
     model = load_model(path)
     rows = split.holdout.rows
     rows = rows if len(rows) <= LEAST_ROWS else np.sort(np.random.default_rng(1).choice(rows, LEAST_ROWS, False))
-    proof = prove(booster, lambda inputs: model.predict(inputs)[0], dataset.matrix(rows, names))
+    proof = prove(booster, lambda inputs: model.run(inputs)[0], dataset.matrix(rows, names))
     probability = predict_part(model, dataset, split.holdout)
     metrics = judge(dataset, split.holdout, probability, made["threshold"], work.settings)
     looked_at = {n for n, count in zip(names, booster.feature_importance("split"), strict=True) if count}

@@ -10,7 +10,7 @@ from infra.errors import TerminalError
 from infra.model_store import Package
 from scoring.history import CARD_EVENTS, ONLINE_INPUTS, ONLINE_VERSION, Events, History
 from scoring.manifest import encode_manifest, plain_manifest
-from scoring.model import _may_be_missing, unpack_model
+from scoring.model import _may_be_missing, answered, unpack_model
 
 
 def classifier(*inputs: str, steps: tuple[str, ...] = ("ReduceMean", "Sigmoid"), label: int | None = None) -> Package:
@@ -97,3 +97,27 @@ def test_what_is_tried_as_missing_is_what_a_history_leaves_out():
     online = History().observe(events)
     at_times = {name for name, column in zip(ONLINE_INPUTS, online.T, strict=True) if np.isnan(column).any()}
     assert at_times == _may_be_missing() - {"category"}
+
+
+def test_a_row_on_which_the_model_fails_leaves_the_others_their_answers():
+    """As an embedding of ages up to 9 does, asked for one of 50."""
+    table = numpy_helper.from_array(np.linspace(0, 0.9, 10, dtype=np.float32), "table")
+    nodes = [
+        helper.make_node("Cast", ["input"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["looked up"]),
+        helper.make_node("Squeeze", ["looked up", "axis"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "embedding",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["rows", 1])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows"])],
+        [table, numpy_helper.from_array(np.array([1], np.int64), "axis")],
+    )
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8).SerializeToString()
+    model = unpack_model(Package(data, encode_manifest(plain_manifest(data, "tried", ("age",)))))
+    ages = np.array([1, 50, 2, 9, 70, -80, 3], np.float32)[:, None]
+    probability, label = model.predict(ages)
+    good = [0, 2, 3, 6]
+    np.testing.assert_array_equal(answered(probability, label), np.isin(range(7), good))
+    np.testing.assert_array_equal(probability[good], model.run(ages[good])[0])
