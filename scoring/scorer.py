@@ -214,9 +214,8 @@ def dead_letter(
 ) -> bytes:
     """The JSON of a dead letter: the digest is of the whole value as it stood, the value itself cut and masked."""
     raw = value or b""
-    kept = raw[: settings.dead_letter_bytes]
-    if settings.mask_card_numbers:
-        kept = mask_text(kept)
+    length = settings.dead_letter_bytes
+    kept = mask_text(raw, length) if settings.mask_card_numbers else raw[:length]
     return json.dumps(
         {
             "reason": rejected.reason,

@@ -359,11 +359,22 @@ def test_the_largest_dead_letter_is_one_that_kafka_takes():
         (b"a 4000 0000 0000 0002 b", b"a ***************0002 b"),
         (b"4218196001337", b"*********1337"),
         (b"123456789012", b"123456789012"),
+        (b"00004000000000000002", b"*" * 20),
+        (b"4000000000000002 123", b"*" * 16 + b" 123"),
+        ("4000000000000002".encode("utf-16-le"), b"*" * 27 + b"\x000\x002\x00"),
         (b"2025-03-04 05:06:07", b"2025-03-04 05:06:07"),
     ],
 )
 def test_card_numbers_are_masked_as_people_write_them(text, expected):
     assert mask_text(text) == expected
+
+
+def test_a_card_number_on_the_cut_is_masked():
+    text = b'{"cc_num": 4000000000000002, "a": 1}'
+    for length in range(len(text) + 1):
+        kept = mask_text(text, length)
+        assert len(kept) == length
+        assert b"4" not in kept
 
 
 def test_masking_and_tokens():
