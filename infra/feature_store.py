@@ -120,9 +120,12 @@ class FeatureStore:
         manifest = self.read_manifest()
         if manifest is None or manifest.version != version or self._manifest(_LOADING) is not None:
             return False
-        expected = manifest.counts | {SNAPSHOTS: len(manifest.chunks)}
-        sizes = [self._client.get_map(name).size() for name in expected]
-        return [size.result() for size in sizes] == list(expected.values())
+        sizes = [self._client.get_map(name).size() for name in manifest.counts]
+        snapshots = self._client.get_map(SNAPSHOTS)
+        chunks = [snapshots.contains_key(key) for key in manifest.chunks]
+        return [size.result() for size in sizes] == list(manifest.counts.values()) and all(
+            chunk.result() for chunk in chunks
+        )
 
     def load(self, tables: FeatureTables, progress: Progress = lambda _done, _total: None) -> bool:
         """Load these tables unless they are loaded already.
@@ -155,6 +158,7 @@ class FeatureStore:
             self._client.get_map(name).clear().result()
 
     def _load(self, tables: FeatureTables, progress: Progress) -> None:
+        before = self.read_manifest()
         self._write_manifest(_LOADING, Manifest.of(tables, "loading", []))
         chunks = self._write_snapshot(tables)
         total, done = sum(tables.counts.values()), 0
@@ -165,8 +169,8 @@ class FeatureStore:
         for name in tables.counts:
             self._keep_only(name, _keys_of(tables, name))
         self._write_manifest(_CURRENT, Manifest.of(tables, "ready", chunks))
-        # A scorer that is reading the version before finds it gone, and reads the manifest again.
-        self._keep_only(SNAPSHOTS, chunks)
+        # Of the version before, scorers may hold some customers only, and go on with it until they have read histories.
+        self._keep_only(SNAPSHOTS, chunks + (before.chunks if before else []))
         self._manifests.remove(_LOADING)
 
     def _write_snapshot(self, tables: FeatureTables) -> list[str]:

@@ -81,15 +81,19 @@ def test_what_the_cluster_lost_is_loaded_again(store, client, tmp_path: Path, lo
     assert_equal(store.read_snapshot(manifest), expected)
 
 
-def test_a_new_version_leaves_nothing_of_the_old_one(store: FeatureStore, client: HazelcastClient, tmp_path: Path):
-    store.load(tables(tmp_path, customers=300))
-    old = store.read_manifest()
-    expected = tables(tmp_path, seed=2, customers=200)
-    assert store.load(expected)
-    assert sorted(client.get_map(CUSTOMERS).key_set().result()) == sorted(expected.customers["card"].to_list())
-    assert client.get_map(SNAPSHOTS).size().result() == len(store.read_manifest().chunks)
+def test_scorers_can_read_the_version_before_and_none_before_that(store: FeatureStore, client, tmp_path: Path):
+    first, second, third = (tables(tmp_path, seed, customers) for seed, customers in ((1, 300), (2, 200), (3, 100)))
+    store.load(first)
+    oldest = store.read_manifest()
+    assert store.load(second)
+    assert sorted(client.get_map(CUSTOMERS).key_set().result()) == sorted(second.customers["card"].to_list())
+    assert_equal(store.read_snapshot(oldest), first)
+    older = store.read_manifest()
+    assert store.load(third)
+    assert_equal(store.read_snapshot(older), second)
     with pytest.raises(TransientError, match="run load-features"):
-        store.read_snapshot(old)
+        store.read_snapshot(oldest)
+    assert client.get_map(SNAPSHOTS).size().result() == len(older.chunks) + len(store.read_manifest().chunks)
 
 
 def test_a_load_that_dies_half_way_leaves_the_version_before_in_use(store, tmp_path: Path):
@@ -156,7 +160,9 @@ def test_many_customers_are_read_part_by_part(store: FeatureStore, tmp_path: Pat
     )
     assert_frame_equal(store.read_snapshot(manifest).customers, expected.customers, check_row_order=False)
     assert store.read_snapshot(manifest, ()).customers.height == 0
-    store.load(tables(tmp_path, seed=2))
+    for seed in (2, 3):
+        assert store.read_customers(manifest, {int(part[0])}).height
+        store.load(tables(tmp_path, seed))
     with pytest.raises(TransientError, match="run load-features"):
         store.read_customers(manifest, {int(part[0])})
 
