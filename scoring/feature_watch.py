@@ -8,7 +8,7 @@ from functools import partial
 import polars as pl
 from hazelcast.errors import HazelcastError
 
-from infra.errors import TransientError
+from infra.errors import TerminalError, TransientError
 from infra.feature_store import FeatureStore, Manifest
 from infra.hazelcast import connect
 from infra.settings import Settings
@@ -32,6 +32,7 @@ class FeatureWatch(threading.Thread):
         self._newest: Features | None = None
         self._stop_event = threading.Event()
         self._changed = threading.Event()
+        self._failure: TerminalError | None = None
         self.state = "waiting for features: run load-features"
 
     def newest(self) -> Features | None:
@@ -39,8 +40,14 @@ class FeatureWatch(threading.Thread):
         return self._newest
 
     def wait(self, seconds: float) -> Features | None:
-        """The newest features, waited for at most `seconds`."""
+        """The newest features, waited for at most `seconds`.
+
+        Raises:
+            TerminalError: there will be none; the settings do not say where.
+        """
         self._changed.wait(seconds)
+        if self._failure:
+            raise self._failure
         return self._newest
 
     def stop(self) -> None:
@@ -56,11 +63,19 @@ class FeatureWatch(threading.Thread):
                 self._tell(f"waiting for Hazelcast: {error}")
                 self._stop_event.wait(self._settings.scoring.feature_poll_seconds)
                 continue
+            except TerminalError as error:
+                self._failure = error
+                self._changed.set()
+                return
             try:
                 self._store = FeatureStore(client)
                 self._watch(self._store)
             except (HazelcastError, TransientError) as error:
                 self._tell(f"waiting for Hazelcast: {error}")
+                self._stop_event.wait(self._settings.scoring.feature_poll_seconds)
+            except Exception as error:  # noqa: BLE001 - whatever lies in Hazelcast: a scorer goes on with what it has
+                self._tell(f"waiting for features that can be read; these cannot: {type(error).__name__}: {error}")
+                self._stop_event.wait(self._settings.scoring.feature_poll_seconds)
             finally:
                 self._store = None
                 client.shutdown()
