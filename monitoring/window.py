@@ -5,6 +5,7 @@ sample is slices of consecutive offsets, evenly spread over the time, so that it
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ _NAN = float("nan")
 class _Head(msgspec.Struct):
     fraud_probability: float
     model_version: str
+    source_partition: int
     source_offset: int
 
 
@@ -88,14 +90,14 @@ def gather(
         newest = predictions.offsets_at(round((now - recent) * 1000))
         ends = predictions.ends()
         for partition, start, end in _slices(starts, ends, settings.max_rows):
-            heads = {}
+            heads: dict[int, dict[int, tuple[_Head, bytes]]] = defaultdict(dict)
             for message in _read(predictions, partition, start, end):
                 head = _head(message.value() or b"")
                 if head.model_version == manifest.version:
-                    heads[head.source_offset] = (head, message.value() or b"")
-            if heads:
-                first, last = min(heads), max(heads)
-                rows.add(heads, _read(transactions, partition, first, last + 1))
+                    heads[head.source_partition][head.source_offset] = (head, message.value() or b"")
+            # Where there are more partitions of transactions than of predictions, several of them are in one.
+            for source, those in heads.items():
+                rows.add(those, _read(transactions, source, min(those), max(those) + 1))
     finally:
         predictions.close()
         transactions.close()

@@ -1,0 +1,45 @@
+"""The window that drift is looked for in, from a real Kafka."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from infra.kafka import client_config
+from infra.settings import Settings
+from infra.transaction_sources import encode
+from monitoring.window import gather
+from scoring.feature_files import read_feature_files
+from scoring.features import Features
+from scoring.manifest import plain_manifest
+from simulator.population import simulate_population, write_population
+from simulator.transactions import Simulation
+
+pytestmark = pytest.mark.server
+
+
+def test_a_prediction_meets_the_transaction_of_its_own_partition(settings: Settings, tmp_path: Path):
+    """Both are first in their partitions; where there are more of transactions, their predictions are in one."""
+    population = simulate_population(300, 20, 1)
+    write_population(population, tmp_path)
+    manifest = plain_manifest(b"x")
+    producer = Producer(client_config(settings.kafka))
+    frame = next(iter(Simulation(population, 2, 1).frames()))
+    for partition, value in enumerate(itertools.islice(encode(frame).values, 2)):
+        producer.produce(settings.kafka.topics.transactions, value, partition=partition)
+        prediction = {
+            "fraud_probability": json.loads(value)["amt"] / 1_000,
+            "model_version": manifest.version,
+            "source_partition": partition,
+            "source_offset": 0,
+        }
+        producer.produce(settings.kafka.topics.predictions, json.dumps(prediction).encode(), partition=0)
+    assert not producer.flush(10)
+    features = Features(read_feature_files(tmp_path))
+    window = gather(settings.kafka, features, manifest, {}, settings.monitor, settings.training)
+    amounts = window.inputs[:, window.names.index("amt")]
+    assert len(set(amounts.tolist())) == 2
+    np.testing.assert_allclose(window.score, amounts / 1_000, rtol=1e-5)
