@@ -6,6 +6,7 @@ who has taken which case (for a while), and which customers' answers are on thei
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -149,8 +150,9 @@ class Desk:
             raise CaseRefused(f"{owner} works on it by now")
         self._say(label)
         if label.decides:
-            # Other dashboards will have heard of it by then.
-            self._cluster.on_map(CLAIMS, lambda claims: claims.put(number, label.by, ttl=_KNOWN_SECONDS))
+            # Other dashboards will have heard of it by then. It is said, whether Hazelcast hears of it or not.
+            with suppress(TransientError):
+                self._cluster.on_map(CLAIMS, lambda claims: claims.put(number, label.by, ttl=_KNOWN_SECONDS))
 
     def ask_customer(self, number: str, who: str, seen: str | None) -> None:
         """Note that the customer is asked, with the link that they will get; raises what `judge` does."""

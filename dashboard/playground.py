@@ -141,7 +141,10 @@ def safe(text: str, max_rows: int) -> str:
     _limit(tree, max_rows)
     for select in tree.find_all(e.Select):
         _aim(select)
-    return tree.sql(identify=True, comments=False)
+    try:
+        return tree.sql(identify=True, comments=False)
+    except RecursionError as error:
+        raise Refused("this is nested too deeply") from error
 
 
 def _check(node: Expr) -> None:

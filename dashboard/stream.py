@@ -46,7 +46,7 @@ class Sample:
 
     at: datetime
     arrived: int
-    """Transactions in the topic."""
+    """Offsets of the transactions' topic, those before its retention left out; transaction markers included."""
     scored: int
     """Predictions in the topic, those before its retention left out; transaction markers included."""
     per_second: float
@@ -90,6 +90,7 @@ class Stream:
         self.samples: deque[Sample] = deque(maxlen=_SAMPLES)
         self._alerts: list[Alert] = []
         self._labels: OrderedDict[str, Label] = OrderedDict()
+        self._next_label: dict[int, int] = {}
         self._lock = threading.Lock()
         self.stands_still_since: datetime | None = None
         """When something was scored last, if transactions have been waiting since."""
@@ -140,7 +141,7 @@ class Stream:
         consumer = follower(self._settings.kafka)
         try:
             present = partitions(self._settings.kafka)
-            starts = [TopicPartition(topics.labels, p, 0) for p in range(present.get(topics.labels, 0))]
+            starts = [self._from_label(consumer, p) for p in range(present.get(topics.labels, 0))]
             for p in range(present.get(topics.alerts, 0)):
                 low, high = consumer.get_watermark_offsets(TopicPartition(topics.alerts, p), timeout=_TIMEOUT_SECONDS)
                 starts.append(TopicPartition(topics.alerts, p, max(low, high - _ALERTS)))
@@ -153,6 +154,8 @@ class Stream:
                     error = message.error()
                     if error is None:
                         self._take(message)
+                        if message.topic() == topics.labels:
+                            self._next_label[message.partition() or 0] = (message.offset() or 0) + 1
                     elif error.code() == KafkaError._PARTITION_EOF:
                         if message.topic() == topics.labels:
                             unread.discard(message.partition() or 0)
@@ -161,6 +164,14 @@ class Stream:
                 self.labels_read |= not unread
         finally:
             consumer.close()
+
+    def _from_label(self, consumer: Consumer, partition: int) -> TopicPartition:
+        """Where to go on: read once more, an old label would stand for the newest until that came by again."""
+        at = TopicPartition(self._settings.kafka.topics.labels, partition, self._next_label.get(partition, 0))
+        low, high = consumer.get_watermark_offsets(at, timeout=_TIMEOUT_SECONDS)
+        if not low <= at.offset <= high:  # the topic is another one now
+            at.offset = 0
+        return at
 
     def _take(self, message: Message) -> None:
         if message.topic() == self._settings.kafka.topics.labels:

@@ -71,6 +71,7 @@ class Whole:
     def __init__(self, settings: Settings):
         self._settings = settings
         self._piece = max(settings.projection.max_entries // _PIECES, 1)
+        self._version = 0
         self._reset()
         self._lock = threading.Lock()
         self._known: dict[tuple, _Known] = {}
@@ -149,7 +150,7 @@ class Whole:
     def _reset(self) -> None:
         self._pieces: tuple[pl.DataFrame, ...] = ()
         self._numbers: set[int] = set()  # hashes of the transactions' numbers
-        self._version, self._ready = 0, False
+        self._version, self._ready = self._version + 1, False
         self._since: Since = ()
 
     def _for_ever(self) -> None:

@@ -10,6 +10,7 @@ from dashboard.desk import ANSWERS, CaseRefused, Desk
 from dashboard.labels import FRAUD, GENUINE, Label
 from dashboard.links import LinkRefused
 from dashboard.stream import Stream
+from infra.errors import TransientError
 from infra.hazelcast import PREDICTIONS, SUSPECTS
 from infra.projection import Projection
 from tests.integration.predicted import prediction, produce
@@ -54,6 +55,20 @@ def test_a_judged_case_is_nobodys_next_one_from_the_same_moment_on(desk, stream)
     assert desk.claims() == {}
     assert desk.take_next(queue, "linus") is None, "another dashboard, which has not heard of it"
     assert (stream.label(CASE).by, stream.label(CASE).amount) == ("ada", 50.0)
+
+
+def test_a_verdict_that_is_said_counts_though_hazelcast_goes_away_then(desk, stream, monkeypatch):
+    desk.take(CASE, "ada")
+    on_map = Cluster.on_map
+
+    def away_then(cluster: Cluster, name: str, call):
+        if stream.label(CASE):
+            raise TransientError("Hazelcast is away")
+        return on_map(cluster, name, call)
+
+    monkeypatch.setattr(Cluster, "on_map", away_then)
+    desk.judge(Label(CASE, FRAUD, "analyst", "ada"), None)
+    assert stream.label(CASE).verdict == FRAUD
 
 
 def test_a_verdict_is_refused_where_somebody_else_was_faster(desk, stream):

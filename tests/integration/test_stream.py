@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Producer
 
 from dashboard import labels
-from dashboard.labels import ASKED, FRAUD, Label
+from dashboard.labels import ASKED, FRAUD, GENUINE, Label
 from dashboard.stream import Stream
 from infra.kafka import client_config
 from tests.waiting import until
@@ -48,6 +48,26 @@ def test_the_newest_label_counts_and_foreign_records_take_nothing_down(settings,
     send(topic, labels.encode(Label("t-2", FRAUD)))
     assert until(lambda: stream.label("t-2"), what="the new label").decides
     until(lambda: stream.watched.state.up, what="Kafka")
+
+
+def test_a_watch_that_begins_again_does_not_begin_with_old_labels(settings, send, monkeypatch):
+    """Until the newer ones came by again, a customer's link would be good once more."""
+    topic, keep, kept = settings.kafka.topics.labels, Stream.keep, []
+
+    def told(stream: Stream, label: Label) -> None:
+        kept.append(label.verdict)
+        keep(stream, label)
+        if kept.count(GENUINE) == 1 and label.verdict == GENUINE:
+            raise RuntimeError("as a mistake of ours would")
+
+    monkeypatch.setattr(Stream, "keep", told)
+    for verdict in (ASKED, FRAUD):
+        send(topic, labels.encode(Label("t-1", verdict)))
+    stream = Stream(settings, lambda: 0)
+    until(lambda: stream.labels_read, what="the labels")
+    send(topic, labels.encode(Label("t-2", GENUINE)))
+    until(lambda: kept.count(GENUINE) == 2, what="the second beginning")
+    assert kept == [ASKED, FRAUD, GENUINE, GENUINE]
 
 
 def test_alerts_are_the_newest_of_all_partitions(settings, send):

@@ -130,3 +130,12 @@ def test_star_leaves_the_card_number_out() -> None:
     assert '"card_last4"' in sent
     assert "credit_card_number" not in sent
     assert "*" not in sent
+
+
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    for text in (
+        f"SELECT {'1+1-' * 1_000}1 FROM predictionResult",
+        f"SELECT {'(' * 900}1{')' * 900} FROM predictionResult",
+    ):
+        with pytest.raises(Refused):
+            safe(text, 10)
