@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from infra.aws.containers import DASHBOARD, MEMBERS, SCORERS, SIZES, WORKER
-from infra.settings import AwsSettings
+from infra.aws.settings import AwsSettings
 
 PRICES_AS_OF = "2026-11-24"
 PRICES_REGION = "us-east-1"

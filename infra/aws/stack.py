@@ -9,8 +9,9 @@ from typing import Any
 
 from infra.aws import client
 from infra.aws.ledger import Ledger
+from infra.aws.settings import STACK_NAME
 from infra.errors import TerminalError
-from infra.settings import STACK_NAME, Settings
+from infra.settings import Settings
 
 STACK_TAG, NAME_TAG, EXPIRES_TAG = "fraudflow:stack", "fraudflow:name", "fraudflow:expires"
 

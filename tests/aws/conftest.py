@@ -18,10 +18,11 @@ from pydantic import SecretStr
 from infra.aws import client, plan, stack
 from infra.aws.kinds import KINDS, kind
 from infra.aws.resource import Kind
+from infra.aws.settings import AwsSettings
 from infra.aws.stack import Stack
 from infra.errors import FraudflowError
 from infra.local import stack as local_stack
-from infra.settings import AwsSettings, DashboardSettings, KafkaSettings, LocalSettings, Settings, get_settings
+from infra.settings import DashboardSettings, KafkaSettings, LocalSettings, Settings, get_settings
 from tests.conftest import PROJECT, environment, reporting_to, running
 
 REGION = "us-east-1"

@@ -17,9 +17,10 @@ from infra.aws.kinds import kind
 from infra.aws.ledger import Ledger
 from infra.aws.network import interface_pattern
 from infra.aws.resource import Resource
+from infra.aws.settings import AwsSettings
 from infra.aws.stack import Stack
 from infra.errors import TerminalError, TransientError
-from infra.settings import AwsSettings, Settings
+from infra.settings import Settings
 from infra.topic_differences import TopicDifference
 from tests.aws.conftest import REGION
 
