@@ -39,7 +39,7 @@ STAGES = (
     ("features", "scoring.features", "Features.build"),
     ("ONNX", "scoring.model", "Model.predict"),
     ("encode", "scoring.encode", "Encoder.encode"),
-    ("sort by partition", "scoring.loop", "ScoringLoop._outputs"),
+    ("put the outputs together", "scoring.loop", "ScoringLoop._outputs"),
     ("begin to commit", "scoring.producer", "TransactionalProducer.send"),
     ("wait for the commit before", "scoring.producer", "TransactionalProducer.settle"),
     ("commit, in its own thread", "scoring.producer", "TransactionalProducer._commit_with"),

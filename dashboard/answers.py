@@ -3,7 +3,7 @@
 Twenty people look at the same pictures, and each question costs the cluster some of the cores that score
 transactions. So each question is asked once, and its answer is shown to all. What has no answer yet is asked at once;
 answers that are looked at are renewed one after the other, the oldest first, with a rest after each that is many times
-as long as it took: the more is looked at and the more it costs, the older the answers grow, and never the load.
+as long as it took, a minute at most: the more is looked at and the more it costs, the older the answers grow.
 """
 
 import logging

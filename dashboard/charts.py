@@ -220,7 +220,7 @@ def places(frame: pl.DataFrame, currency: str, number: str | None = None) -> go.
         traces.append(go.Scatter(
             x=part["merchant_lon"].to_list(), y=part["merchant_lat"].to_list(), mode="markers", name=name,
             customdata=[
-                [show.plain(_short(m)), show.money(a, currency), f"{d or 0:,.0f}", f"{p:.2f}", at, when]
+                [show.plain(_short(m)), show.money(a, currency), show.kilometres(d), f"{p:.2f}", at, when]
                 for m, a, d, p, at, when in part.select(
                     "merchant", "amount", "distance_from_home", "fraud_probability", "transaction_number",
                     "transaction_date",
@@ -228,7 +228,7 @@ def places(frame: pl.DataFrame, currency: str, number: str | None = None) -> go.
             ],
             marker={"size": size, "symbol": symbol, "color": colour, "line": {"width": 1, "color": "white"}},
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}, score %{customdata[3]}<br>"
-            "%{customdata[2]} km from home<br>%{customdata[5]}<extra></extra>",
+            "%{customdata[2]} from home<br>%{customdata[5]}<extra></extra>",
         ))  # fmt: skip
     xs = [v for v in lines_x if v is not None] or [-125, -66]
     ys = [v for v in lines_y if v is not None] or [24, 50]

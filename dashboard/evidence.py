@@ -58,7 +58,9 @@ def stands_out(record: dict[str, Any], history: pl.DataFrame | None, currency: s
     distance = record.get("distance_from_home") or 0.0
     furthest = max(d or 0.0 for d in others["distance_from_home"])
     if distance > furthest:
-        lines.append(f"{distance:,.0f} km from home, further than any of the others (up to {furthest:,.0f} km)")
+        lines.append(
+            f"{show.kilometres(distance)} from home, further than any of the others (up to {show.kilometres(furthest)})"
+        )
     if record.get("merchant") not in set(others["merchant"]):
         lines.append("the first purchase at this merchant")
     if record.get("category") not in set(others["category"]):

@@ -66,7 +66,7 @@ def wait_for_counts() -> None:
 
 
 def freshness(answers: Iterable[Answer], zone: str) -> None:
-    """One line: how old the numbers are, and whether newer ones could not be had."""
+    """One line: how old the numbers are, and whether Hazelcast could not give newer ones."""
     answers = list(answers)
     moments = [answer.as_of for answer in answers if answer.as_of]
     errors = {answer.error for answer in answers if answer.error}

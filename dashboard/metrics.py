@@ -40,7 +40,7 @@ class Collector:
                     yield GaugeMetricFamily(f"fraudflow_{name}", text, value=value)
         bands = self._shared.whole.count(Filters(), "band")
         for part, text, (number, amount) in (
-            ("", "Predictions in Hazelcast", tally.total(bands.frame)),
+            ("", "The newest predictions, counted from Kafka", tally.total(bands.frame)),
             (
                 "suspected_",
                 "Predictions at or above the alert threshold",

@@ -17,7 +17,7 @@ from itertools import chain, groupby
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.errors import TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions, reader_config
 from infra.partitioner import shares
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
@@ -111,7 +111,7 @@ def originals(kafka: KafkaSettings, letters: Iterable[DeadLetter]) -> Iterator[O
     Raises:
         TransientError: Kafka does not answer.
     """
-    consumer = _consumer(kafka)
+    consumer = Consumer(reader_config(kafka, "fraudflow-dead-letters"))
     try:
         topics = consumer.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics
         for (topic, partition), those in groupby(sorted(letters, key=_place), key=lambda each: _place(each)[:2]):
@@ -152,18 +152,6 @@ def _message_at(consumer: Consumer, letter: DeadLetter) -> Message | None:
             raise KafkaException(error)
         if (message.offset() or 0) >= letter.offset:
             return message if error is None and message.offset() == letter.offset else None
-
-
-def _consumer(kafka: KafkaSettings) -> Consumer:
-    return Consumer(
-        client_config(kafka)
-        | {
-            "group.id": "fraudflow-dead-letters",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-        }
-    )
 
 
 def resend(kafka: KafkaSettings, keys: set[str], repaired: dict[str, bytes]) -> tuple[int, list[DeadLetter]]:

@@ -167,21 +167,17 @@ class GroupOffsets:
     def __init__(self, kafka: KafkaSettings, group_id: str):
         self._topic = kafka.topics.transactions
         self._numbers = range(partitions(kafka).get(self._topic, 0))
-        self._consumer = Consumer(
-            client_config(kafka)
-            | {
-                "group.id": group_id,
-                "enable.auto.commit": False,
-                # Makes the answer wait for a commit that is under way.
-                "isolation.level": "read_committed",
-            }
-        )
+        # That it reads what is committed makes the answer wait for a commit that is under way.
+        self._consumer = Consumer(reader_config(kafka, group_id))
 
     def committed(self) -> dict[int, int]:
-        """The offset to go on at, by partition; partitions without one are left out."""
-        ask = [TopicPartition(self._topic, p) for p in self._numbers]
+        """The offset to go on at, by partition; partitions without one are left out, those added since are not."""
 
         def answer() -> list[TopicPartition]:
+            topic = self._consumer.list_topics(self._topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[self._topic]
+            if topic.error is None:  # a broker that has just started may not name it yet
+                self._numbers = range(len(topic.partitions))
+            ask = [TopicPartition(self._topic, p) for p in self._numbers]
             found = self._consumer.committed(ask, timeout=REQUEST_TIMEOUT_SECONDS)
             failed = next((at.error for at in found if at.error), None)
             if failed:

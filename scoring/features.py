@@ -66,7 +66,7 @@ class Batch:
     date: list[str]
     is_fraud: list[int | None]
     positions: list[int]
-    """In what was decoded."""
+    """Among the messages of the batch."""
     customer: NDArray[np.intp]
     merchant: NDArray[np.intp]
     amount: NDArray[np.float64]

@@ -1,7 +1,7 @@
 """Online features: what a card and a merchant did before, from the events that stand before in the partition's log.
 
 One definition for scoring and for training. Row i is a valid transaction of one partition's log (dead letters are not
-in it); times are the transactions' own, in whole seconds.
+in it, but for those that a model had no answer to); times are the transactions' own, in whole seconds.
 
 - **The clock** of a partition starts at the time of its first row. A row later than it moves it forward to the row's
   time, but by `CLOCK_STEP` at most; a row more than `LATENESS` earlier moves it back by `CLOCK_STEP`. One date that
@@ -38,7 +38,7 @@ CLOCK_STEP = HOUR
 LATENESS = DAY
 # The longest window, of a row that is late, seen from a clock that wrong dates pushed ahead.
 HORIZON = LONGEST_WINDOW + 2 * DAY
-# Some 18 transactions a day; what a card does beyond that saturates its counts. 56 bytes each.
+# Some 18 transactions a day; what a card does beyond that saturates its counts. 48 bytes each.
 CARD_EVENTS = 128
 MERCHANT_EVENTS = 32
 # Ratios are cut off here: a mean of a thousandth of a cent says nothing.

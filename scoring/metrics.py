@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 # Logarithmic buckets from 1 us to 1,000 s, 20 a decade: a quantile is known within 12 %.
 _PER_DECADE = 20
-_LOWEST_US = 0
 _BUCKETS = 9 * _PER_DECADE + 1
 
 
@@ -23,7 +22,7 @@ class Histogram:
     def add(self, seconds: float, count: int) -> None:
         """Count `count` events of the same latency."""
         bucket = math.ceil(math.log10(max(seconds, 1e-6) * 1e6) * _PER_DECADE)
-        self.counts[min(max(bucket, _LOWEST_US), _BUCKETS - 1)] += count
+        self.counts[min(bucket, _BUCKETS - 1)] += count
 
     def quantile_ms(self, q: float) -> float | None:
         """The upper edge, in milliseconds, of the bucket that holds the quantile; None without events."""

@@ -62,8 +62,8 @@ class _Partition:
 class Past:
     """All of them. What it returns depends on the partitions' logs, and on the features' version, alone.
 
-    A dead letter is in no history. Which rows are dead letters, the features decide: with a new version everything is
-    built anew from the log, as if it had been the version all the time.
+    A dead letter is in no history, but for one that a model had no answer to. Which other rows are dead letters, the
+    features decide: with a new version everything is built anew from the log, as if it had always been the version.
     """
 
     def __init__(self, kafka: KafkaSettings, features: Features, snapshot_rows: int = 0):

@@ -63,7 +63,7 @@ class _Committer:
         """Undo what is left of a batch whose commit failed."""
 
     def _leave(self) -> None:
-        """Go on without the thread, which may never come back; if it does, it ends, and lets go of its producer."""
+        """Go on without the thread, which may never come back; if it does, it ends."""
         self._thread.close()
         self._thread = DaemonThread("commit")
 

@@ -22,7 +22,7 @@ FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 30.0
 # A scorer that ran that long has earned a quick restart.
 HEALTHY_SECONDS = 60.0
-# Below Prefect's 30 s between a cancellation and the kill, and ECS's default stopTimeout.
+# Below Prefect's 30 s between a cancellation and the kill.
 DRAIN_SECONDS = 20.0
 
 _COUNTS = tuple(count.name for count in fields(Counters) if count.default == 0)
