@@ -1,5 +1,6 @@
 """Kafka clients from the settings, and the few questions that the rooms ask a cluster."""
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
@@ -352,7 +353,12 @@ _TRANSIENT = _STARTING | {
 
 
 def commit_with_offsets(
-    producer: Producer, offsets: list[TopicPartition], group: object, seconds: float, offsets_seconds: float
+    producer: Producer,
+    offsets: list[TopicPartition],
+    group: object,
+    seconds: float,
+    offsets_seconds: float,
+    came_back: threading.Event | None = None,
 ) -> None:
     """End a transaction with the offsets of a group, both in the time after which the broker ends it by itself.
 
@@ -362,12 +368,17 @@ def commit_with_offsets(
         group: the metadata of the group's consumer.
         seconds: for both calls.
         offsets_seconds: for the first alone; it does not always keep to them, see `infra.daemon`.
+        came_back: set when the first has.
 
     Raises:
         KafkaException: it is not known to be committed.
     """
     began = time.monotonic()
-    producer.send_offsets_to_transaction(offsets, group, offsets_seconds)
+    try:
+        producer.send_offsets_to_transaction(offsets, group, offsets_seconds)
+    finally:
+        if came_back:
+            came_back.set()
     producer.commit_transaction(max(seconds - (time.monotonic() - began), 0.0))
 
 

@@ -80,6 +80,8 @@ class BatchConsumer:
                 "fetch.wait.max.ms": 5,
                 # By default fetching rests for a second when the queue is full: a fast scorer empties it earlier.
                 "fetch.queue.backoff.ms": 10,
+                # Partitions that are added are seen after that long; by default after five minutes.
+                "topic.metadata.refresh.interval.ms": 30_000,
                 "on_commit": self._committed,
             }
         )

@@ -1,6 +1,7 @@
 """The output side of the loop: one Kafka transaction for a batch, or none of it."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
@@ -14,6 +15,9 @@ from infra.settings import KafkaSettings, ScoringSettings
 
 logger = logging.getLogger(__name__)
 
+# How long the offsets of a batch may take to be sent: usually some ms. What is left too early costs a batch that is
+# scored again, so it may take twice as long the next time.
+_PATIENCE_SECONDS = 3.0
 PARTITION_BY_KEY = -1  # librdkafka's RD_KAFKA_PARTITION_UA
 _BATCHING: dict[str, Any] = {
     "compression.type": "lz4",
@@ -105,6 +109,7 @@ class TransactionalProducer(_Committer):
             }
         )
         self._producer: Producer | None = None
+        self._offsets_sent, self._patience = threading.Event(), _PATIENCE_SECONDS
 
     def send(self, outputs: "Iterable[Output]", book: list[TopicPartition], group_metadata: object) -> None:
         """Produce the outputs and begin to commit them with the offsets of their input; `settle` waits for the end.
@@ -120,11 +125,31 @@ class TransactionalProducer(_Committer):
         except (KafkaException, BufferError) as error:
             self._abort(error)
             raise Aborted(str(error)) from error
-        self._commit = self._thread.submit(self._commit_with, producer, book, group_metadata)
+        self._offsets_sent = threading.Event()
+        self._commit = self._thread.submit(self._commit_with, producer, book, group_metadata, self._offsets_sent)
 
-    def _commit_with(self, producer: Producer, book: list[TopicPartition], group_metadata: object) -> int:
-        commit_with_offsets(producer, book, group_metadata, self._timeout, self._timeout)
+    def _commit_with(
+        self, producer: Producer, book: list[TopicPartition], group_metadata: object, offsets_sent: threading.Event
+    ) -> int:
+        commit_with_offsets(producer, book, group_metadata, self._timeout, self._timeout, offsets_sent)
         return time.perf_counter_ns()
+
+    def settle(self) -> int:
+        """Wait for the end of the commit that `send` began; when it ended, by `time.perf_counter_ns()`.
+
+        Raises:
+            Aborted: take the batch again from the committed offsets.
+        """
+        if self._commit is None:
+            return super().settle()
+        if not self._offsets_sent.wait(self._patience):
+            self._commit = None
+            self._leave()
+            waited, self._patience = self._patience, min(2 * self._patience, self._limit)
+            raise Aborted(f"Kafka's client has not come back from sending offsets for {waited:g} s")
+        ended = super().settle()
+        self._patience = _PATIENCE_SECONDS
+        return ended
 
     def recover(self) -> None:
         """End what a thrown-away producer left under way; the committed offsets are final after that.

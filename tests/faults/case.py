@@ -44,6 +44,7 @@ class Report:
     kills: int = 0
     faults: int = 0
     standstill: float = 0.0
+    recovery: float | None = None
     seconds: float = 0.0
     failure: str = ""
     mutation: str = ""
@@ -57,6 +58,8 @@ class Case:
     report: Report
     scorers: dict[str, subprocess.Popen] = field(default_factory=dict)
     drain_seconds: float = DRAIN_SECONDS
+    address: str = ""
+    """Where its scorers find the broker, if not where everybody else does."""
 
     def __post_init__(self) -> None:
         own = uuid.uuid4().hex[:8]
@@ -141,7 +144,8 @@ class Case:
                     mutations.VARIABLE: self.report.mutation,
                     TARGET_VARIABLE: str(target or ""),
                     RELEASES_VARIABLE: str(self._releases),
-                },
+                }
+                | ({"FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS": self.address} if self.address else {}),
                 cwd=PROJECT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -190,6 +194,12 @@ class Case:
     def answered(self, more_than: int, seconds: float = 60) -> None:
         """Wait until so many source offsets have answers that readers can see."""
         until(lambda: self._answered > more_than, seconds, f"more than {more_than} answers")
+
+    def recovered(self) -> None:
+        """Wait until readers see a new answer, and report how long that took from here: what was away is back."""
+        began, before = time.monotonic(), self._answered
+        self.answered(before)
+        self.report.recovery = max(self.report.recovery or 0.0, time.monotonic() - began)
 
     def members(self, count: int) -> None:
         """Wait until so many scorers are in the group."""

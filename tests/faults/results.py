@@ -80,6 +80,7 @@ def write(reports: list[Report], **more: object) -> None:
             "other_faults": r.faults,
             "seconds": round(r.seconds, 1),
             "longest_standstill_seconds": round(r.standstill, 1),
+            "recovery_seconds": None if r.recovery is None else round(r.recovery, 1),
             "failure": r.failure,
             "verdict": r.verdict.to_json() if r.verdict else None,
         }
@@ -117,23 +118,25 @@ def _cases(reports: list[Report]) -> list[str]:
     lines = [
         "Each case is verified by `fraudflow verify`'s code: A nothing lost, B nothing doubled, C in order, D every",
         "probability equal to the calm run's bit by bit, E committed offsets never ahead of the answers (watched",
-        "throughout). Standstill: the longest time in which readers saw no new answer.",
+        "throughout). Standstill: the longest time in which readers saw no new answer. Back: from the moment in which",
+        "the broker that was away answers again to the next answer that readers saw.",
         "",
         "| case | transactions | dead letters | kills | other faults | lost | doubled | different | invariants | "
-        "standstill s | s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "standstill s | back s | s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in reports:
         if r.verdict is None:
             state = f"FAILED: {r.failure}" if r.failure else "not finished"
-            lines.append(f"| {r.what} | | | {r.kills} | {r.faults} | | | | {state} | | |")
+            lines.append(f"| {r.what} | | | {r.kills} | {r.faults} | | | | {state} | | | |")
             continue
         c = r.verdict.counts
+        back = "" if r.recovery is None else f"{r.recovery:.1f}"
         held = " ".join(check.letter for check in r.verdict.checks if check.state == "held")
         broken = " ".join(check.letter for check in r.verdict.checks if check.state == "violated")
         state = held + (f", VIOLATED {broken}" if broken else "") + (f", FAILED: {r.failure}" if r.failure else "")
         lines.append(
             f"| {r.what} | {c['transactions']:,} | {c['dead_letters']:,} | {r.kills} | {r.faults} | {c['lost']} | "
-            f"{c['duplicated']} | {c['different']} | {state} | {r.standstill:.1f} | {r.seconds:.0f} |"
+            f"{c['duplicated']} | {c['different']} | {state} | {r.standstill:.1f} | {back} | {r.seconds:.0f} |"
         )
     return lines

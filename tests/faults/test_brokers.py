@@ -8,7 +8,9 @@ import time
 from contextlib import suppress
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
 
+from infra.kafka import client_config, partitions
 from infra.local import processes, stack
 from infra.local.guard import guarded
 from infra.local.registry import KAFKA
@@ -16,6 +18,7 @@ from infra.settings import LocalSettings, Settings
 from tests.faults.arena import Arena
 from tests.faults.case import Case, gone
 from tests.waiting import until
+from verify.verification import Options
 
 pytestmark = [pytest.mark.faults, pytest.mark.server]
 
@@ -31,6 +34,7 @@ def test_killed_and_restarted(arena: Arena, seconds: int):
         case.report.kills += 1
         time.sleep(seconds)
         arena.start(KAFKA)
+        case.recovered()
         case.drain()
         case.judge()
 
@@ -59,8 +63,27 @@ def test_restarted_five_times(arena: Arena):
             processes.stop([arena.process(KAFKA)], grace_seconds=30)
             case.report.faults += 1
             arena.start(KAFKA)
+            case.recovered()
         case.drain()
         case.judge()
+
+
+def test_partitions_added(arena: Arena):
+    """Not D: a card that is in another partition now has its past in the old one."""
+    with arena.case("partitions_added", "the input gets twice its partitions while it is scored") as case:
+        case.feed(20_000, rate=1_000)
+        case.spawn("0")
+        case.spawn("1")
+        case.answered(2_000)
+        kafka = case.settings.kafka
+        wanted = NewPartitions(kafka.topics.transactions, 2 * partitions(kafka)[kafka.topics.transactions])
+        admin = AdminClient(client_config(kafka))
+        admin.create_partitions([wanted])[kafka.topics.transactions].result(30)
+        case.report.faults += 1
+        case.sent(60)
+        case.feed(10_000)
+        case.drain()
+        case.judge(Options(drained=True, with_map=False))
 
 
 @pytest.mark.parametrize("seconds", [5, 25, 90])
