@@ -52,14 +52,14 @@ def far(arena: Arena, far_home: Settings, network: Network) -> Iterator[Arena]:
 
 # A transaction has one produce request for each partition of each output. Every second of them that is lost with its
 # connection costs 3 s, for the offsets that are on their way with it hang in librdkafka (see `infra.daemon`).
-EVERY = {kind: 8 for kind in Request} | {Request.PRODUCE: 100}
+EVERY = dict.fromkeys(Request, 8) | {Request.PRODUCE: 100}
 
 
 @pytest.mark.parametrize("kind", Request, ids=lambda kind: kind.name.lower())
 def test_answers_lost(far: Arena, network: Network, kind: Request):
     """The broker has done what it was asked, and nobody hears of it."""
     name, every = kind.name.lower().replace("_", " "), EVERY[kind]
-    with far.case(f"answers_lost_{name}", f"of the answers to `{name}` in transactions, one in {every} is lost") as case:
+    with far.case(f"answers_lost_{name}", f"one answer to `{name}` in {every} is lost") as case:
         case.address = network.address
         case.feed(12_000, rate=1_000)
         case.spawn("0")
