@@ -5,6 +5,7 @@ and it is committed in the same Kafka transaction as the rows. Whoever seeds aga
 takes up after the last row that readers can see.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -208,6 +209,7 @@ class _Seeding:
             self._hand_over(records.part(start, start + HAND_OVER_ROWS), self.sent + start)
         position = TopicPartition(self._topic, 0, self.sent + rows, self._identity)
         group = self._consumer.consumer_group_metadata()
+        offsets_sent = threading.Event()
         commit = self._thread.submit(
             commit_with_offsets,
             self._producer,
@@ -215,8 +217,11 @@ class _Seeding:
             group,
             TRANSACTION_TIMEOUT_SECONDS,
             REQUEST_TIMEOUT_SECONDS,
+            offsets_sent,
         )
         try:
+            if not offsets_sent.wait(REQUEST_TIMEOUT_SECONDS + LATE_SECONDS):
+                raise TimeoutError
             commit.result(TRANSACTION_TIMEOUT_SECONDS + LATE_SECONDS)
         except TimeoutError as error:
             self._left = True
