@@ -1,8 +1,8 @@
 """Calls that may never come back, out of the way of the process that waits for them.
 
 librdkafka's `send_offsets_to_transaction` does not keep to its timeout while the group's coordinator is away, and may
-go on waiting for one that is back (librdkafka#5456, #5511): seen in 4 of 12 restarts of a killed broker, and every second
-time that a connection broke under an answer to produce.
+go on waiting for one that is back (librdkafka#5456, #5511): seen in 4 of 12 restarts of a killed broker, and every
+second time that a connection broke under an answer to produce.
 """
 
 import threading
