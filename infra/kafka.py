@@ -216,6 +216,16 @@ def group_members(kafka: KafkaSettings, group_id: str) -> int:
         raise explained(error, f"cannot describe group {group_id}") from error
 
 
+def partitions_now(consumer: Consumer, topic: str, before: int) -> int:
+    """The number of partitions that a topic has by now; `before` where a young broker does not name it yet.
+
+    Raises:
+        KafkaException: the broker does not answer.
+    """
+    found = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[topic]
+    return before if found.error else len(found.partitions)
+
+
 class GroupReader:
     """Reads how far a consumer group has come, without joining it."""
 
@@ -242,9 +252,7 @@ class GroupReader:
         spans = {}
         try:
             # Where there is nothing to ask of, too: whether the broker answers is what some want to know.
-            topic = self._consumer.list_topics(self._topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[self._topic]
-            if topic.error is None:  # a broker that has just started may not name it yet
-                self._count = len(topic.partitions)
+            self._count = partitions_now(self._consumer, self._topic, self._count)
             asked = [TopicPartition(self._topic, p) for p in range(self._count) if among is None or p in among]
             for at in self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_SECONDS) if asked else ():
                 if at.error:

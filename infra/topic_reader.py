@@ -15,6 +15,7 @@ from infra.kafka import (
     explained,
     known_partitions,
     partitions,
+    partitions_now,
     patiently,
     reader_config,
 )
@@ -166,7 +167,7 @@ class GroupOffsets:
 
     def __init__(self, kafka: KafkaSettings, group_id: str):
         self._topic = kafka.topics.transactions
-        self._numbers = range(partitions(kafka).get(self._topic, 0))
+        self._count = partitions(kafka).get(self._topic, 0)
         # That it reads what is committed makes the answer wait for a commit that is under way.
         self._consumer = Consumer(reader_config(kafka, group_id))
 
@@ -174,10 +175,8 @@ class GroupOffsets:
         """The offset to go on at, by partition; partitions without one are left out, those added since are not."""
 
         def answer() -> list[TopicPartition]:
-            topic = self._consumer.list_topics(self._topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[self._topic]
-            if topic.error is None:  # a broker that has just started may not name it yet
-                self._numbers = range(len(topic.partitions))
-            ask = [TopicPartition(self._topic, p) for p in self._numbers]
+            self._count = partitions_now(self._consumer, self._topic, self._count)
+            ask = [TopicPartition(self._topic, p) for p in range(self._count)]
             found = self._consumer.committed(ask, timeout=REQUEST_TIMEOUT_SECONDS)
             failed = next((at.error for at in found if at.error), None)
             if failed:
