@@ -14,6 +14,8 @@ HOST = "127.0.0.1"
 # client that keeps calling a dead server on this machine can be given the very port it calls: it then talks to
 # itself, and the server cannot come back.
 _FREE_PORTS = range(20_000, 32_768)
+# Those that this process has chosen: whoever got one may not listen there yet.
+_chosen: set[int] = set()
 # A process that was killed is a zombie before the last of its threads has let its sockets go.
 _DYING_SECONDS = 3.0
 
@@ -26,13 +28,15 @@ def choose(wanted: int, *, setting: str, previous: int | None = None) -> int:
     Raises:
         TerminalError: somebody else listens there.
     """
+    port = wanted
     if wanted == 0:
-        return previous if previous and _becomes_free(previous) else _any_free()
-    if not _becomes_free(wanted):
+        port = previous if previous and _becomes_free(previous) else _any_free()
+    elif not _becomes_free(wanted):
         raise TerminalError(
             f"port {wanted} is taken{_holder(wanted)}. Stop it, or set {setting} to another port (0: any free one)"
         )
-    return wanted
+    _chosen.add(port)
+    return port
 
 
 def is_free(port: int) -> bool:
@@ -68,7 +72,7 @@ def accepts(address: str) -> bool:
 
 def _any_free() -> int:
     for port in random.sample(_FREE_PORTS, 100):
-        if is_free(port):
+        if port not in _chosen and is_free(port):
             return port
     raise TerminalError(f"no free port among 100 from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} of {HOST}")
 

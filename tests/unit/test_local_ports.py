@@ -1,6 +1,7 @@
 """Ports: a free one, or a sentence that says who is in the way and what to set."""
 
 import os
+import random
 import socket
 import threading
 from collections.abc import Iterator
@@ -36,6 +37,12 @@ def test_zero_gives_the_port_of_last_time_if_it_can(taken: int) -> None:
     free = ports.choose(0, setting="")
     assert ports.choose(0, setting="", previous=free) == free
     assert ports.choose(0, setting="", previous=taken) != taken
+
+
+def test_two_servers_get_two_ports_before_either_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ports.choose(0, setting="")
+    monkeypatch.setattr(random, "sample", lambda range_of_ports, count: [first, *range_of_ports[:count]])
+    assert ports.choose(0, setting="") != first
 
 
 def test_a_dying_server_is_waited_for() -> None:
