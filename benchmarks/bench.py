@@ -139,6 +139,7 @@ class Bench:
                 "FRAUDFLOW_KAFKA__PARTITIONS": str(settings.kafka.partitions),
                 "FRAUDFLOW_HAZELCAST__MEMBERS": '["' + '","'.join(members) + '"]',
                 "FRAUDFLOW_SCORING__GROUP_ID": settings.scoring.group_id,
+                "FRAUDFLOW_SCORING__DELIVERY": settings.scoring.delivery,
             }
             | {
                 f"FRAUDFLOW_KAFKA__TOPICS__{name.upper()}": value

@@ -32,8 +32,18 @@ class _Number(msgspec.Struct):
 
 def measure(bench: Bench) -> dict[str, Any]:
     """Each rate in turn against one scorer that goes on running."""
-    seconds = 4.0 if bench.quick else 30.0
+    return _of_one(bench, bench.fresh())
+
+
+def measure_at_least_once(bench: Bench) -> dict[str, Any]:
+    """The same of a scorer that does not wait for commits."""
     settings = bench.fresh()
+    settings.scoring.delivery = "at-least-once"
+    return _of_one(bench, settings)
+
+
+def _of_one(bench: Bench, settings: Settings) -> dict[str, Any]:
+    seconds = 4.0 if bench.quick else 30.0
     with scorers(bench, settings) as measured:
         wait_for_group(settings, measured)
         return at_rates(bench, settings, measured, RATES, seconds)

@@ -142,6 +142,12 @@ def _latency(found: dict[str, Any]) -> Iterator[str]:
     yield from _latency_table(found)
 
 
+def _at_least_once(found: dict[str, Any]) -> Iterator[str]:
+    yield "The same with FRAUDFLOW_SCORING__DELIVERY=at-least-once: a prediction can be read as soon as it is written."
+    yield ""
+    yield from _latency_table(found)
+
+
 def _latency_table(found: dict[str, Any]) -> Iterator[str]:
     rows = [
         (
@@ -294,6 +300,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "breakdown": _breakdown,
     "end-to-end": _end_to_end,
     "latency": _latency,
+    "latency-at-least-once": _at_least_once,
     "load": _load,
     "growth": _growth,
     "memory": _memory,

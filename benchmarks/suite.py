@@ -32,6 +32,7 @@ MEASURES: dict[str, Measure] = {
     "throughput": throughput.measure,
     "peers": comparison.measure,
     "latency": latency.measure,
+    "latency-at-least-once": latency.measure_at_least_once,
     "end-to-end": throughput.end_to_end,
     "load": _under_load,
     "growth": growth.measure,
