@@ -41,8 +41,8 @@ STAGES = (
     ("encode", "scoring.encode", "Encoder.encode"),
     ("put the outputs together", "scoring.loop", "ScoringLoop._outputs"),
     ("begin to commit", "scoring.producer", "TransactionalProducer.send"),
-    ("wait for the commit before", "scoring.producer", "TransactionalProducer.settle"),
-    ("commit, in its own thread", "scoring.producer", "TransactionalProducer._commit_with"),
+    ("wait for the commit before", "scoring.producer", "TransactionalProducer.ready"),
+    ("commit, in its own thread", "scoring.producer", "TransactionalProducer._commit"),
     ("produce", "scoring.producer", "Output.produce"),
 )
 LIBRDKAFKA = "librdkafka's threads"

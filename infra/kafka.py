@@ -1,12 +1,11 @@
 """Kafka clients from the settings, and the few questions that the rooms ask a cluster."""
 
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined] - public, not marked so
 from confluent_kafka.cimpl import NewTopic
 
@@ -358,36 +357,6 @@ _TRANSIENT = _STARTING | {
     KafkaError.KAFKA_STORAGE_ERROR,
     KafkaError.UNSTABLE_OFFSET_COMMIT,
 }
-
-
-def commit_with_offsets(
-    producer: Producer,
-    offsets: list[TopicPartition],
-    group: object,
-    seconds: float,
-    offsets_seconds: float,
-    came_back: threading.Event | None = None,
-) -> None:
-    """End a transaction with the offsets of a group, both in the time after which the broker ends it by itself.
-
-    Args:
-        producer: with a transaction under way.
-        offsets: to commit.
-        group: the metadata of the group's consumer.
-        seconds: for both calls.
-        offsets_seconds: for the first alone; it does not always keep to them, see `infra.daemon`.
-        came_back: set when the first has.
-
-    Raises:
-        KafkaException: it is not known to be committed.
-    """
-    began = time.monotonic()
-    try:
-        producer.send_offsets_to_transaction(offsets, group, offsets_seconds)
-    finally:
-        if came_back:
-            came_back.set()
-    producer.commit_transaction(max(seconds - (time.monotonic() - began), 0.0))
 
 
 def patiently(call: Callable[[], T], what: str) -> T:

@@ -22,7 +22,6 @@ from infra.errors import InputError, TerminalError, TransientError
 from infra.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     client_config,
-    commit_with_offsets,
     explained,
     last_records,
     patiently,
@@ -201,6 +200,15 @@ class _Seeding:
     def _on_failure(self, error: KafkaError, _message: Message) -> None:
         self._failure = self._failure or error
 
+    def _commit(self, position: TopicPartition, group: object, offsets_sent: threading.Event) -> None:
+        """End the transaction, in the time after which the broker ends it by itself."""
+        began = time.monotonic()
+        try:
+            self._producer.send_offsets_to_transaction([position], group, REQUEST_TIMEOUT_SECONDS)
+        finally:
+            offsets_sent.set()
+        self._producer.commit_transaction(max(TRANSACTION_TIMEOUT_SECONDS - (time.monotonic() - began), 0.0))
+
     def send(self, records: Records) -> None:
         """Commit these records together with the new position."""
         rows = len(records.values)
@@ -210,15 +218,7 @@ class _Seeding:
         position = TopicPartition(self._topic, 0, self.sent + rows, self._identity)
         group = self._consumer.consumer_group_metadata()
         offsets_sent = threading.Event()
-        commit = self._thread.submit(
-            commit_with_offsets,
-            self._producer,
-            [position],
-            group,
-            TRANSACTION_TIMEOUT_SECONDS,
-            REQUEST_TIMEOUT_SECONDS,
-            offsets_sent,
-        )
+        commit = self._thread.submit(self._commit, position, group, offsets_sent)
         try:
             if not offsets_sent.wait(REQUEST_TIMEOUT_SECONDS + LATE_SECONDS):
                 raise TimeoutError

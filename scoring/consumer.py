@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 # A batch is what has arrived: the first message is waited for, the others are taken if they are there. Under
 # load the queue is full and batches grow to max_batch; when idle a batch is one message, at once.
 IDLE_POLL_SECONDS = 0.2
-# A batch smaller than this waits for the commit that is under way, and takes what comes meanwhile: if it were scored it
-# could not begin its own commit earlier. A larger one is scored while it waits.
+# A batch smaller than this waits until it can be sent, and takes what comes meanwhile: if it were scored at once, it
+# would be sent no earlier. A larger one is scored while it waits.
 SMALL_BATCH = 500
 # After a kill -9 the group hands the partitions over when the session has timed out.
 SESSION_TIMEOUT_MS = 6_000
@@ -49,11 +49,24 @@ class BatchConsumer:
     (confluent-kafka 2.16): a question that the broker answers late would hold up the batches.
     """
 
-    def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, settle: Callable[[], float]):
-        """Args: `settle` waits for the commit under way; gives the seconds to take more in; may raise `Aborted`."""
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        scoring: ScoringSettings,
+        ready: Callable[[], None],
+        settle: Callable[[], None],
+    ):
+        """Begin to consume.
+
+        Args:
+            kafka: where, and which topic.
+            scoring: the group, and the size of batches.
+            ready: waits until a batch can be sent; may raise `Aborted`.
+            settle: waits until all that was sent is committed; may raise `Aborted`.
+        """
         self._topic = kafka.topics.transactions
         self._max_batch = scoring.max_batch
-        self._settle = settle
+        self._ready, self._settle = ready, settle
         self._rebalanced = False
         self._not_committed: KafkaError | None = None
         self.partitions: frozenset[int] = frozenset()
@@ -101,8 +114,8 @@ class BatchConsumer:
         at_ns = time.perf_counter_ns()
         messages = [first, *self._more(self._max_batch - 1)] if first is not None else []
         if 0 < len(messages) < SMALL_BATCH:
-            rest = self._settle()
-            messages += self._more(self._max_batch - len(messages), rest)
+            self._ready()
+            messages += self._more(self._max_batch - len(messages))
         if self._rebalanced:
             raise Rebalanced
         if self._not_committed:
@@ -118,8 +131,8 @@ class BatchConsumer:
         book = [TopicPartition(self._topic, partition, offset + 1) for partition, offset in last.items()]
         return Taken(messages, partitions, offsets, book, at_ns)  # type: ignore[arg-type]
 
-    def _more(self, count: int, seconds: float = 0.0) -> list[Message]:
-        return self._consumer.consume(count, seconds) if count else []
+    def _more(self, count: int) -> list[Message]:
+        return self._consumer.consume(count, 0) if count else []
 
     def committed(self) -> list[TopicPartition]:
         """The committed offsets of the assigned partitions, negative where there is none, with their metadata.

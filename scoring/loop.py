@@ -1,8 +1,8 @@
 """Consume, score, produce: the loop that must lose nothing and double nothing.
 
 One Kafka transaction holds the predictions, alerts and dead letters of a batch and the offsets of its input.
-While it is being committed the next batch is scored, but not sent: after anything that is not a commit, what was
-scored is dropped and the consumer goes back to the committed offsets.
+While it is being committed the next batch is scored, and sent in a transaction that ends after it: after anything that
+is not a commit, all that was scored since is dropped and the consumer goes back to the committed offsets.
 """
 
 import logging
@@ -10,7 +10,7 @@ import sys
 import time
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 
@@ -39,13 +39,6 @@ SCORING, READING_BACK = "scoring", "reading histories back"
 _TURN_SECONDS, _SHORT_TURN_SECONDS = sys.getswitchinterval(), 0.0005
 
 
-@dataclass(frozen=True)
-class _Committing:
-    batch: Counters
-    book: list[TopicPartition]
-    taken_ns: int
-
-
 class _ToldToStop(Exception):
     """The scorer was told to stop while it read a history back."""
 
@@ -58,13 +51,12 @@ class ScoringLoop:
         self._topics = settings.kafka.topics
         self._scorer = scorer
         self._output_partitions = output_partitions
-        self._consumer = BatchConsumer(settings.kafka, settings.scoring, self._settle)
+        self._consumer = BatchConsumer(settings.kafka, settings.scoring, self._ready, self._settle)
         self._producer: TransactionalProducer | IdempotentProducer
         if settings.scoring.delivery == "exactly-once":
             self._producer = TransactionalProducer(settings.kafka, settings.scoring, slot)
         else:
             self._producer = IdempotentProducer(settings.kafka, settings.scoring, self._consumer.commit)
-        self._committing: _Committing | None = None
         self._committed: dict[int, TopicPartition] = {}  # the newest offsets of the partitions, with their metadata
         self._must_rewind = False
         self._past: Past | None = None
@@ -141,10 +133,23 @@ class ScoringLoop:
             return
         batch = Counters(batches=1)
         outputs = self._outputs(taken, batch)
-        self._settle()
         book = taken.book if self._past is None else self._past.book(taken.book)
-        self._producer.send(outputs, book, self._consumer.group_metadata())
-        self._committing = _Committing(batch, book, taken.at_ns)
+        committed = partial(self._count, batch, book, taken.at_ns)
+        self._ready()
+        self._producer.send(outputs, book, self._consumer.group_metadata(), committed)
+
+    def _ready(self) -> None:
+        self._producer.ready()
+
+    def _settle(self) -> None:
+        self._producer.settle()
+
+    def _count(self, batch: Counters, book: list[TopicPartition], taken_ns: int, committed_ns: int) -> None:
+        """A batch is committed."""
+        self._committed |= {at.partition: at for at in book}
+        batch.latency.add((committed_ns - taken_ns) / 1e9, batch.transactions)
+        self.counters.add(batch)
+        self._breaker.add(batch)
 
     def change(self, lineup: Lineup, features: Features) -> bool:
         """From the next batch on, score with these. Between two batches only, and again until it is so.
@@ -208,26 +213,6 @@ class ScoringLoop:
     def partitions(self) -> frozenset[int]:
         """The input's partitions that are this scorer's now; from any thread."""
         return self._consumer.partitions
-
-    def _settle(self) -> float:
-        """Wait for the end of the commit that is under way, if one is.
-
-        Returns:
-            For how many seconds a small batch should go on growing.
-
-        Raises:
-            Aborted: it was none.
-        """
-        committing, self._committing = self._committing, None
-        committed_ns = self._producer.settle()
-        if committing is None:
-            return 0.0
-        batch = committing.batch
-        self._committed |= {at.partition: at for at in committing.book}
-        batch.latency.add((committed_ns - committing.taken_ns) / 1e9, batch.transactions)
-        self.counters.add(batch)
-        self._breaker.add(batch)
-        return max(self._producer.rest_seconds - (time.perf_counter_ns() - committed_ns) / 1e9, 0.0)
 
     def _outputs(self, taken: Taken, batch: Counters) -> list[Output]:
         """Score a batch piece by piece, and count it."""

@@ -1,19 +1,18 @@
 """The output side of the loop: one Kafka transaction for a batch, or none of it."""
 
-import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.daemon import LATE_SECONDS, DaemonThread
-from infra.kafka import client_config, commit_with_offsets
+from infra.kafka import client_config
 from infra.settings import KafkaSettings, ScoringSettings
-
-logger = logging.getLogger(__name__)
 
 # How long the offsets of a batch may take to be sent: usually some ms. What is left too early costs a batch that is
 # scored again, so it may take twice as long the next time.
@@ -27,173 +26,210 @@ _BATCHING: dict[str, Any] = {
     "queue.buffering.max.kbytes": 1_048_576,
 }
 
+Committed = Callable[[int], None]
+"""Told, in the thread that scores, that a batch is committed, and when, by `time.perf_counter_ns()`."""
+
 
 class Aborted(Exception):
     """The transaction was not committed; the batch must be taken again."""
 
 
-class _Committer:
-    """Commits in a thread of its own, one batch at a time."""
+class _Client:
+    """One of the two clients of librdkafka, and the thread in which its calls wait."""
 
-    rest_seconds = 0.0
-    """How long after a commit a small batch should go on growing before it is sent."""
-
-    def __init__(self, timeout: float):
-        """`timeout`: seconds that a commit may take."""
-        self._timeout = timeout
-        self._limit = timeout + LATE_SECONDS
+    def __init__(self, config: dict[str, Any]):
+        self._config = config
         self._thread = DaemonThread("commit")
-        self._commit: Future[int] | None = None
+        self.producer: Producer | None = None
 
-    def settle(self) -> int:
-        """Wait for the end of the commit that `send` began; when it ended, by `time.perf_counter_ns()`.
+    def start(self, timeout: float) -> Producer:
+        """Make it, and end what its predecessor left under way."""
+        producer = Producer(self._config)
+        producer.init_transactions(timeout)
+        self.producer = producer
+        return producer
 
-        Raises:
-            Aborted: take the batch again from the committed offsets.
-        """
-        commit, self._commit = self._commit, None
-        if commit is None:
-            return time.perf_counter_ns()
-        try:
-            return commit.result(self._limit)
-        except TimeoutError as error:
-            self._leave()
-            raise Aborted(f"Kafka's client has not come back from a commit for {self._limit:.0f} s") from error
-        except KafkaException as error:
-            self._abort(error)
-            raise Aborted(str(error)) from error
+    def submit(self, call: Callable[..., int], *arguments: Any) -> "Future[int]":
+        """Run a call in its thread."""
+        return self._thread.submit(call, *arguments)
 
-    def _abort(self, error: Exception) -> None:
-        """Undo what is left of a batch whose commit failed."""
-
-    def _leave(self) -> None:
-        """Go on without the thread, which may never come back; if it does, it ends."""
-        self._thread.close()
-        self._thread = DaemonThread("commit")
+    def throw_away(self, busy: bool) -> None:
+        """With its thread if a call is under way, which may never come back: until then nobody may touch the client."""
+        if busy:
+            self._thread.close()
+            self._thread = DaemonThread("commit")
+        elif self.producer is not None:
+            self.producer.purge()
+        self.producer = None
 
     def close(self) -> None:
-        """Let the commit that is under way end."""
-        if self._commit is not None:
-            wait((self._commit,), self._limit)
+        """Let go of it."""
         self._thread.close()
+        self.producer = None
 
 
-class TransactionalProducer(_Committer):
+@dataclass(frozen=True)
+class _Transaction:
+    client: _Client
+    committed: Committed
+    offsets_sent: threading.Event
+    sent: threading.Event
+    """All of it is with Kafka, or never will be."""
+    ends: "Future[int]"
+
+
+class TransactionalProducer:
     """Sends the results of a batch together with its input offsets.
 
-    librdkafka has no second version of the transaction protocol (KIP-890): after a call whose end is not known,
-    a late commit or abort can hit the next transaction. So after any such error the producer is thrown away, and
-    `init_transactions` of its successor fences what it had under way.
-    """
+    Two clients take turns, each with a transactional id of its own. While the transaction of one ends, the other's can
+    begin and take its records and offsets along; it ends when the one before is committed, or never. One client would
+    have to wait for the answer, and then for the markers that the broker writes after it.
 
-    # Partitions cannot join a transaction before the markers of the last one are written, and librdkafka asks again
-    # after 20 ms, whatever `retry.backoff.ms` says: without a rest one small batch in 25, with it one in 100.
-    rest_seconds = 0.0025
+    librdkafka has no second version of the transaction protocol (KIP-890): after a call whose end is not known,
+    a late commit or abort can hit the next transaction. So after anything that is not a commit both clients are thrown
+    away, and `init_transactions` of their successors ends what they had under way.
+    """
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, slot: str):
         """`slot` names this producer's place for good: its successor after a crash fences it at once."""
-        super().__init__(float(scoring.transaction_timeout_seconds))
-        self._config: dict[str, Any] = (
+        self._timeout = float(scoring.transaction_timeout_seconds)
+        self._limit = self._timeout + LATE_SECONDS
+        self._patience = _PATIENCE_SECONDS
+        config: dict[str, Any] = (
             client_config(kafka)
             | _BATCHING
             | {
-                "transactional.id": f"{scoring.group_id}-{slot}",
                 # Readers wait for the transaction of a dead scorer that long.
                 "transaction.timeout.ms": scoring.transaction_timeout_seconds * 1000,
-                # The broker answers a commit before its markers are written, and refuses the next transaction's first
-                # records and offsets until they are (CONCURRENT_TRANSACTIONS). librdkafka asks again after this long,
-                # each time: by default 100 ms, which makes of a commit of 4 ms one of 105.
+                # What the broker cannot do yet is asked for again after this long, each time: by default 100 ms, which
+                # makes of a commit of 4 ms one of 105.
                 "retry.backoff.ms": 1,
                 "retry.backoff.max.ms": 50,
                 "linger.ms": 5,
             }
         )
-        self._producer: Producer | None = None
-        self._offsets_sent, self._patience = threading.Event(), _PATIENCE_SECONDS
+        ids = (f"{scoring.group_id}-{slot}.{turn}" for turn in range(2))
+        self._idle = deque(_Client(config | {"transactional.id": each}) for each in ids)
+        self._open: deque[_Transaction] = deque()
 
-    def send(self, outputs: "Iterable[Output]", book: list[TopicPartition], group_metadata: object) -> None:
-        """Produce the outputs and begin to commit them with the offsets of their input; `settle` waits for the end.
+    def send(
+        self, outputs: "Iterable[Output]", book: list[TopicPartition], group_metadata: object, committed: Committed
+    ) -> None:
+        """Produce the outputs and begin to commit them with the offsets of their input. Only when it is `ready`.
 
         Raises:
-            Aborted: nothing of it is visible; take the batch again from the committed offsets.
+            Aborted: nothing of it is visible; take everything again from the committed offsets.
         """
+        client = self._idle[0]
         try:
-            producer = self._producer or self._start()
+            producer = client.producer or client.start(self._timeout)
             producer.begin_transaction()
             for output in outputs:
                 output.produce(producer)
         except (KafkaException, BufferError) as error:
-            self._abort(error)
+            self._throw_away()
             raise Aborted(str(error)) from error
-        self._offsets_sent = threading.Event()
-        self._commit = self._thread.submit(self._commit_with, producer, book, group_metadata, self._offsets_sent)
+        before = self._open[-1].ends if self._open else None
+        offsets_sent, sent = threading.Event(), threading.Event()
+        ends = client.submit(self._commit, producer, book, group_metadata, offsets_sent, sent, before)
+        self._open.append(_Transaction(client, committed, offsets_sent, sent, ends))
+        self._idle.popleft()
 
-    def _commit_with(
-        self, producer: Producer, book: list[TopicPartition], group_metadata: object, offsets_sent: threading.Event
+    def _commit(
+        self,
+        producer: Producer,
+        book: list[TopicPartition],
+        group_metadata: object,
+        offsets_sent: threading.Event,
+        sent: threading.Event,
+        before: "Future[int] | None",
     ) -> int:
-        commit_with_offsets(producer, book, group_metadata, self._timeout, self._timeout, offsets_sent)
+        """In the client's thread: send what is left, and end the transaction once the one before has ended well."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            try:
+                producer.send_offsets_to_transaction(book, group_metadata, self._timeout)
+            finally:
+                offsets_sent.set()
+            if unsent := producer.flush(max(deadline - time.monotonic(), 0.0)):
+                raise Aborted(f"Kafka did not take {unsent} messages in time")
+        finally:
+            sent.set()
+        if before is not None:
+            before.result()
+        producer.commit_transaction(max(deadline - time.monotonic(), 0.0))
         return time.perf_counter_ns()
 
-    def settle(self) -> int:
-        """Wait for the end of the commit that `send` began; when it ended, by `time.perf_counter_ns()`.
+    def ready(self) -> None:
+        """Wait until the next batch may be sent: the newest is with Kafka as a whole, so that outputs stay in order.
 
         Raises:
-            Aborted: take the batch again from the committed offsets.
+            Aborted: take everything again from the committed offsets.
         """
-        if self._commit is None:
-            return super().settle()
-        if not self._offsets_sent.wait(self._patience):
-            self._commit = None
-            self._leave()
-            waited, self._patience = self._patience, min(2 * self._patience, self._limit)
-            raise Aborted(f"Kafka's client has not come back from sending offsets for {waited:g} s")
-        ended = super().settle()
+        if self._open:
+            newest = self._open[-1]
+            self._await_offsets(newest)
+            if not newest.sent.wait(self._limit):
+                self.settle()
+        while self._open and (not self._idle or self._open[0].ends.done()):
+            self._await_end()
+
+    def settle(self) -> None:
+        """Wait for the end of all commits that `send` began.
+
+        Raises:
+            Aborted: take everything again from the committed offsets.
+        """
+        while self._open:
+            self._await_end()
+
+    def _await_end(self) -> None:
+        oldest = self._open[0]
+        self._await_offsets(oldest)
+        try:
+            ended_ns = oldest.ends.result(self._limit)
+        except TimeoutError as error:
+            self._throw_away()
+            raise Aborted(f"Kafka's client has not come back from a commit for {self._limit:.0f} s") from error
+        except (KafkaException, Aborted) as error:
+            self._throw_away()
+            raise Aborted(str(error)) from error
+        self._idle.append(self._open.popleft().client)
         self._patience = _PATIENCE_SECONDS
-        return ended
+        oldest.committed(ended_ns)
+
+    def _await_offsets(self, transaction: _Transaction) -> None:
+        if not transaction.offsets_sent.wait(self._patience):
+            waited, self._patience = self._patience, min(2 * self._patience, self._limit)
+            self._throw_away()
+            raise Aborted(f"Kafka's client has not come back from sending offsets for {waited:g} s")
+
+    def _throw_away(self) -> None:
+        for client in self._idle:
+            client.throw_away(busy=False)
+        while self._open:
+            transaction = self._open.popleft()
+            transaction.client.throw_away(busy=not transaction.ends.done())
+            self._idle.append(transaction.client)
 
     def recover(self) -> None:
-        """End what a thrown-away producer left under way; the committed offsets are final after that.
+        """End what thrown-away clients left under way; the committed offsets are final after that.
 
         Raises:
             KafkaException: the broker does not answer; nothing may be taken before it does.
         """
-        if self._producer is None:
-            self._start()
-
-    def _start(self) -> Producer:
-        producer = Producer(self._config)
-        producer.init_transactions(self._timeout)
-        self._producer = producer
-        return producer
-
-    def _abort(self, error: Exception) -> None:
-        producer, self._producer = self._producer, None
-        cause = error.args[0] if isinstance(error, KafkaException) else None
-        if producer is None:
-            return
-        if isinstance(cause, KafkaError) and cause.txn_requires_abort():
-            try:
-                producer.abort_transaction(self._timeout)
-            except KafkaException as failed:
-                logger.warning("abort failed, starting a new producer: %s", failed)
-            else:
-                self._producer = producer
-                return
-        # Whatever else it was, its end is not known. Drop what is queued; the successor's epoch ends the rest.
-        producer.purge()
-
-    def _leave(self) -> None:
-        """Without the producer too, which nobody may touch while a call of it is under way."""
-        super()._leave()
-        self._producer = None
+        for client in self._idle:
+            if client.producer is None:
+                client.start(self._timeout)
 
     def close(self) -> None:
-        """Let go of the producer. An open transaction is left to be fenced or to time out."""
-        super().close()
-        self._producer = None
+        """Let the commits that are under way end. An open transaction is left to be fenced or to time out."""
+        wait([transaction.ends for transaction in self._open], self._limit)
+        for client in (*self._idle, *(transaction.client for transaction in self._open)):
+            client.close()
 
 
-class IdempotentProducer(_Committer):
+class IdempotentProducer:
     """Sends the results of a batch, and commits its offsets when they have arrived: at least once.
 
     Readers see a prediction as soon as it is written. What is between the two calls when something fails is sent again.
@@ -201,9 +237,10 @@ class IdempotentProducer(_Committer):
 
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, commit: Callable[[list[TopicPartition]], None]):
         """`commit` begins to commit offsets, in the thread that settles; it may raise `KafkaException`."""
-        super().__init__(float(scoring.transaction_timeout_seconds))
+        self._timeout = float(scoring.transaction_timeout_seconds)
         self._commit_offsets = commit
-        self._book: list[TopicPartition] = []
+        self._thread = DaemonThread("flush")
+        self._open: tuple[Future[int], list[TopicPartition], Committed] | None = None
         self._failure: KafkaError | None = None
         self._producer = Producer(
             client_config(kafka)
@@ -220,8 +257,8 @@ class IdempotentProducer(_Committer):
     def _on_failure(self, error: KafkaError, _: Message) -> None:
         self._failure = self._failure or error
 
-    def send(self, outputs: "Iterable[Output]", book: list[TopicPartition], _: object) -> None:
-        """Produce the outputs and begin to wait for them; `settle` waits for the end.
+    def send(self, outputs: "Iterable[Output]", book: list[TopicPartition], _: object, committed: Committed) -> None:
+        """Produce the outputs and begin to wait for them; only when it is `ready`.
 
         Raises:
             Aborted: take the batch again from the committed offsets.
@@ -233,23 +270,31 @@ class IdempotentProducer(_Committer):
         except (KafkaException, BufferError) as error:
             self._producer.purge()
             raise Aborted(str(error)) from error
-        self._book = book
-        self._commit = self._thread.submit(self._flush)
+        self._open = self._thread.submit(self._flush), book, committed
 
-    def settle(self) -> int:
+    def ready(self) -> None:
+        """Wait until the next batch may be sent: the one before is committed.
+
+        Raises:
+            Aborted: take it again from the committed offsets.
+        """
+        self.settle()
+
+    def settle(self) -> None:
         """Wait until the outputs that `send` began to write have arrived, and let their input be committed.
 
         Raises:
             Aborted: they have not; take the batch again from the committed offsets.
         """
-        book, self._book = self._book, []
-        arrived_ns = super().settle()
-        if book:
-            try:
-                self._commit_offsets(book)
-            except KafkaException as error:
-                raise Aborted(str(error)) from error
-        return arrived_ns
+        if self._open is None:
+            return
+        (arrives, book, committed), self._open = self._open, None
+        try:
+            arrived_ns = arrives.result()
+            self._commit_offsets(book)
+        except KafkaException as error:
+            raise Aborted(str(error)) from error
+        committed(arrived_ns)
 
     def _flush(self) -> int:
         unsent = self._producer.flush(self._timeout)
@@ -260,6 +305,12 @@ class IdempotentProducer(_Committer):
 
     def recover(self) -> None:
         """Nothing: without transactions, nothing that was left under way moves the committed offsets."""
+
+    def close(self) -> None:
+        """Let what is under way end."""
+        if self._open is not None:
+            wait((self._open[0],), self._timeout + LATE_SECONDS)
+        self._thread.close()
 
 
 class Output:

@@ -47,8 +47,13 @@ def commit_by_itself() -> None:
 
 def keep_the_producer() -> None:
     """Use the producer again after a commit whose end is not known, as if nothing had been under way."""
-    assert TransactionalProducer._abort
-    TransactionalProducer._abort = lambda self, error: None
+    assert TransactionalProducer._throw_away
+
+    def kept(self: TransactionalProducer) -> None:
+        while self._open:
+            self._idle.append(self._open.popleft().client)
+
+    TransactionalProducer._throw_away = kept
 
 
 def keep_the_metadata() -> None:
@@ -68,8 +73,8 @@ def name_the_group_only() -> None:
     construct = BatchConsumer.__init__
     assert BatchConsumer.group_metadata
 
-    def constructed(self: BatchConsumer, kafka: Any, scoring: Any, settle: Callable[[], float]) -> None:
-        construct(self, kafka, scoring, settle)
+    def constructed(self: BatchConsumer, kafka: Any, scoring: Any, *rest: Any) -> None:
+        construct(self, kafka, scoring, *rest)
         self._stranger = Consumer(client_config(kafka) | {"group.id": scoring.group_id})
 
     def fetched(self: BatchConsumer) -> object:
@@ -92,7 +97,7 @@ def dead_letters_outside() -> None:
 
     def sending(self: TransactionalProducer, outputs: list[Output], *rest: Any) -> None:
         if not hasattr(self, "_plain"):
-            self._plain = Producer({"bootstrap.servers": self._config["bootstrap.servers"]})
+            self._plain = Producer({"bootstrap.servers": self._idle[0]._config["bootstrap.servers"]})
         for output in outputs:
             if output.topic.startswith("DeadLetters"):
                 produce(output, self._plain)
@@ -106,10 +111,12 @@ def offsets_first() -> None:
     """Commit the offsets in a transaction of their own, then the outputs in the next."""
     send = TransactionalProducer.send
 
-    def sending(self: TransactionalProducer, outputs: list[Output], book: list[TopicPartition], group: object) -> None:
-        send(self, [], book, group)
+    def sending(
+        self: TransactionalProducer, outputs: list[Output], book: list[TopicPartition], group: object, committed: Any
+    ) -> None:
+        send(self, [], book, group, lambda at: None)
         self.settle()
-        send(self, outputs, [], group)
+        send(self, outputs, [], group, committed)
 
     TransactionalProducer.send = sending
 
@@ -118,10 +125,12 @@ def offsets_afterwards() -> None:
     """Commit the outputs in a transaction of their own, then the offsets in the next."""
     send = TransactionalProducer.send
 
-    def sending(self: TransactionalProducer, outputs: list[Output], book: list[TopicPartition], group: object) -> None:
-        send(self, outputs, [], group)
+    def sending(
+        self: TransactionalProducer, outputs: list[Output], book: list[TopicPartition], group: object, committed: Any
+    ) -> None:
+        send(self, outputs, [], group, lambda at: None)
         self.settle()
-        send(self, [], book, group)
+        send(self, [], book, group, committed)
 
     TransactionalProducer.send = sending
 

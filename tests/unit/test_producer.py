@@ -3,13 +3,16 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from infra.settings import KafkaSettings, ScoringSettings
 from scoring import producer as module
 from scoring.producer import Aborted, TransactionalProducer
+from tests.waiting import until
 
 
 class Client:
@@ -17,8 +20,10 @@ class Client:
 
     made: list["Client"] = []  # noqa: RUF012 - emptied by the fixture
     stuck_in = "send_offsets_to_transaction"
+    fails = False
 
-    def __init__(self, _: dict[str, Any]):
+    def __init__(self, config: dict[str, Any]):
+        self.name = config["transactional.id"]
         self.comes_back = threading.Event()
         self.called: list[str] = []
         self.made.append(self)
@@ -29,6 +34,8 @@ class Client:
             if name == self.stuck_in:
                 self.thread = threading.current_thread()
                 self.comes_back.wait()
+                if self.fails:
+                    raise KafkaException(KafkaError(KafkaError._FAIL, "injected"))
 
         return call
 
@@ -44,23 +51,31 @@ def producer(monkeypatch: pytest.MonkeyPatch) -> TransactionalProducer:
     )
 
 
-@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
+def send(producer: TransactionalProducer, committed: Callable[[int], None] = lambda _: None) -> None:
+    producer.ready()
+    producer.send([], [], None, committed)
+
+
+@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "flush", "commit_transaction"])
 def test_a_call_that_does_not_come_back_is_left_to_a_successor(producer: TransactionalProducer, call: str, monkeypatch):
     monkeypatch.setattr(Client, "stuck_in", call)
-    producer.send([], [], None)
+    producer.recover()
+    stuck, other = Client.made
+    send(producer)
     with pytest.raises(Aborted, match="has not come back"):
         producer.settle()
-    (stuck,) = Client.made
     producer.recover()
-    _, successor = Client.made
+    _, _, *successors = Client.made
     # Fenced before anything else is done, and the one that is stuck is not touched: that would be a crash.
-    assert successor.called == ["init_transactions"]
-    calls = ["init_transactions", "begin_transaction", "send_offsets_to_transaction", "commit_transaction"]
+    assert {client.name for client in successors} == {stuck.name, other.name}
+    assert [client.called for client in successors] == [["init_transactions"]] * 2
+    calls = ["init_transactions", "begin_transaction", "send_offsets_to_transaction", "flush", "commit_transaction"]
     assert stuck.called == calls[: calls.index(call) + 1]
-    successor.comes_back.set()
-    producer.send([], [], None)
+    for client in successors:
+        client.comes_back.set()
+    send(producer)
     producer.settle()
-    assert successor.called[-1] == "commit_transaction"
+    assert any(client.called[-1] == "commit_transaction" for client in successors)
     producer.close()
     # If it comes back after all, its thread ends, and lets go of the producer.
     assert stuck.thread.is_alive()
@@ -69,11 +84,54 @@ def test_a_call_that_does_not_come_back_is_left_to_a_successor(producer: Transac
     assert not stuck.thread.is_alive()
 
 
+def test_clients_take_turns_and_a_transaction_ends_after_the_one_before(producer: TransactionalProducer, monkeypatch):
+    monkeypatch.setattr(Client, "stuck_in", "commit_transaction")
+    producer.recover()
+    first, second = Client.made
+    assert first.name != second.name
+    assert first.called == second.called == ["init_transactions"], "a scorer before us may have left either under way"
+    ends: list[str] = []
+    send(producer, lambda _: ends.append("first"))
+    send(producer, lambda _: ends.append("second"))
+    until(lambda: second.called[-1] == "flush", 60, "all of it is sent while the first is being committed")
+    assert not ends
+    second.comes_back.set()
+    assert second.called[-1] == "flush", "and it is not committed before the first is"
+    first.comes_back.set()
+    producer.settle()
+    assert ends == ["first", "second"]
+    assert second.called[-1] == "commit_transaction"
+    first.called.clear()
+    send(producer)
+    producer.settle()
+    assert first.called == ["begin_transaction", "send_offsets_to_transaction", "flush", "commit_transaction"]
+    producer.close()
+
+
+def test_nothing_is_committed_behind_a_commit_that_failed(producer: TransactionalProducer, monkeypatch):
+    monkeypatch.setattr(Client, "stuck_in", "commit_transaction")
+    monkeypatch.setattr(Client, "fails", True)
+    producer.recover()
+    first, second = Client.made
+    ends: list[str] = []
+    send(producer, lambda _: ends.append("first"))
+    send(producer, lambda _: ends.append("second"))
+    second.comes_back.set()
+    first.comes_back.set()
+    with pytest.raises(Aborted, match="injected"):
+        producer.settle()
+    assert not ends
+    assert "commit_transaction" not in second.called
+    producer.recover()
+    assert len(Client.made) == 4, "successors of both: what the second has sent is ended too"
+    producer.close()
+
+
 def test_what_was_left_too_early_may_take_longer_the_next_time(producer: TransactionalProducer):
     told = []
     for _ in range(3):
         producer.recover()
-        producer.send([], [], None)
+        send(producer)
         with pytest.raises(Aborted) as left:
             producer.settle()
         told.append(str(left.value))
