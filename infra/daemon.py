@@ -41,3 +41,5 @@ class DaemonThread:
                 future.set_result(call(*arguments))
             except BaseException as error:  # noqa: BLE001 - whoever asks for the result is told
                 future.set_exception(error)
+            # While it waits for the next call it holds nothing of this one: to let go of a Kafka client takes a while.
+            del asked, future, call, arguments

@@ -156,7 +156,7 @@ class TransactionalProducer:
         finally:
             sent.set()
         if before is not None:
-            before.result()
+            before.result(max(deadline - time.monotonic(), 0.0))
         producer.commit_transaction(max(deadline - time.monotonic(), 0.0))
         return time.perf_counter_ns()
 
@@ -166,11 +166,16 @@ class TransactionalProducer:
         Raises:
             Aborted: take everything again from the committed offsets.
         """
+        self._collect()
         if self._open:
             newest = self._open[-1]
             self._await_offsets(newest)
             if not newest.sent.wait(self._limit):
-                self.settle()
+                raise self._left("sending messages", self._limit)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Of the transactions under way, those that have ended, and the oldest if no client is idle."""
         while self._open and (not self._idle or self._open[0].ends.done()):
             self._await_end()
 
@@ -189,8 +194,7 @@ class TransactionalProducer:
         try:
             ended_ns = oldest.ends.result(self._limit)
         except TimeoutError as error:
-            self._throw_away()
-            raise Aborted(f"Kafka's client has not come back from a commit for {self._limit:.0f} s") from error
+            raise self._left("a commit", self._limit) from error
         except (KafkaException, Aborted) as error:
             self._throw_away()
             raise Aborted(str(error)) from error
@@ -201,15 +205,21 @@ class TransactionalProducer:
     def _await_offsets(self, transaction: _Transaction) -> None:
         if not transaction.offsets_sent.wait(self._patience):
             waited, self._patience = self._patience, min(2 * self._patience, self._limit)
-            self._throw_away()
-            raise Aborted(f"Kafka's client has not come back from sending offsets for {waited:g} s")
+            raise self._left("sending offsets", waited)
+
+    def _left(self, call: str, waited: float) -> Aborted:
+        self._throw_away()
+        return Aborted(f"Kafka's client has not come back from {call} for {waited:g} s")
 
     def _throw_away(self) -> None:
         for client in self._idle:
             client.throw_away(busy=False)
         while self._open:
             transaction = self._open.popleft()
-            transaction.client.throw_away(busy=not transaction.ends.done())
+            ended = transaction.ends.done()
+            if ended and not transaction.ends.exception():
+                transaction.committed(transaction.ends.result())
+            transaction.client.throw_away(busy=not ended)
             self._idle.append(transaction.client)
 
     def recover(self) -> None:
@@ -238,6 +248,7 @@ class IdempotentProducer:
     def __init__(self, kafka: KafkaSettings, scoring: ScoringSettings, commit: Callable[[list[TopicPartition]], None]):
         """`commit` begins to commit offsets, in the thread that settles; it may raise `KafkaException`."""
         self._timeout = float(scoring.transaction_timeout_seconds)
+        self._limit = self._timeout + LATE_SECONDS
         self._commit_offsets = commit
         self._thread = DaemonThread("flush")
         self._open: tuple[Future[int], list[TopicPartition], Committed] | None = None
@@ -290,8 +301,12 @@ class IdempotentProducer:
             return
         (arrives, book, committed), self._open = self._open, None
         try:
-            arrived_ns = arrives.result()
+            arrived_ns = arrives.result(self._limit)
             self._commit_offsets(book)
+        except TimeoutError as error:
+            self._thread.close()
+            self._thread = DaemonThread("flush")
+            raise Aborted(f"Kafka's client has not come back from sending for {self._limit:.0f} s") from error
         except KafkaException as error:
             raise Aborted(str(error)) from error
         committed(arrived_ns)
@@ -309,7 +324,7 @@ class IdempotentProducer:
     def close(self) -> None:
         """Let what is under way end."""
         if self._open is not None:
-            wait((self._open[0],), self._timeout + LATE_SECONDS)
+            wait((self._open[0],), self._limit)
         self._thread.close()
 
 

@@ -108,6 +108,20 @@ def test_clients_take_turns_and_a_transaction_ends_after_the_one_before(producer
     producer.close()
 
 
+def test_what_was_committed_counts_although_the_next_is_given_up(producer: TransactionalProducer):
+    producer.recover()
+    first, second = Client.made
+    first.comes_back.set()
+    ends: list[str] = []
+    send(producer, lambda _: ends.append("first"))
+    until(lambda: first.called[-1] == "commit_transaction", 60)
+    send(producer, lambda _: ends.append("second"))
+    with pytest.raises(Aborted, match="sending offsets"):
+        producer.ready()
+    assert ends == ["first"]
+    second.comes_back.set()
+
+
 def test_nothing_is_committed_behind_a_commit_that_failed(producer: TransactionalProducer, monkeypatch):
     monkeypatch.setattr(Client, "stuck_in", "commit_transaction")
     monkeypatch.setattr(Client, "fails", True)
