@@ -8,6 +8,7 @@ from dashboard.answers import Answers
 from dashboard.cluster import Cluster
 from dashboard.desk import Desk
 from dashboard.playground import Playground
+from dashboard.state import Watched
 from dashboard.stream import Stream
 from dashboard.threshold import Threshold
 from dashboard.whole import Whole
@@ -33,8 +34,9 @@ def services() -> Services:
     """The shared services."""
     settings = get_settings()
     cluster = Cluster(settings.hazelcast, settings.dashboard.query_seconds)
-    whole = Whole(settings)
-    stream = Stream(settings, lambda: whole.passed)
+    kafka = Watched("Kafka")
+    whole = Whole(settings, kafka)
+    stream = Stream(settings, kafka, lambda: whole.passed)
     return Services(
         settings,
         cluster,

@@ -4,7 +4,6 @@ Two threads for the whole process: one follows the alerts and the labels as they
 seconds how far the topics and the scorers are, and at the newest predictions, for their latency and age.
 """
 
-import logging
 import statistics
 import threading
 import time
@@ -16,19 +15,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from dashboard import labels
+from dashboard.following import arrived, follower, for_ever
 from dashboard.labels import Label
 from dashboard.state import Watched
-from infra.errors import FraudflowError, TransientError
-from infra.kafka import GroupReader, explained, partitions, reader_config
-from infra.settings import KafkaSettings, Settings
-
-logger = logging.getLogger(__name__)
+from infra.errors import TransientError
+from infra.kafka import GroupReader, partitions
+from infra.settings import Settings
 
 PROBE_SECONDS = 2.0
-_RETRY_SECONDS = 2.0
 _TIMEOUT_SECONDS = 5.0
 # Longer than a scorer's commit, a rebalance and the killing of a scorer take.
 _STILL_SECONDS = 30.0
@@ -83,10 +80,15 @@ class _Look(NamedTuple):
 class Stream:
     """What flows, now and in the last minutes."""
 
-    def __init__(self, settings: Settings, passed: Callable[[], int]):
-        """`passed`: how many predictions were read so far. Offsets would count the end of each transaction too."""
-        self._settings, self._passed = settings, passed
-        self.watched = Watched("Kafka")
+    def __init__(self, settings: Settings, watched: Watched, passed: Callable[[], int]):
+        """Begin to follow.
+
+        Args:
+            settings: where Kafka is, and the names of the topics.
+            watched: told how Kafka is.
+            passed: how many predictions were read so far. Offsets would count the end of each transaction too.
+        """
+        self._settings, self.watched, self._passed = settings, watched, passed
         self.samples: deque[Sample] = deque(maxlen=_SAMPLES)
         self._alerts: list[Alert] = []
         self._labels: OrderedDict[str, Label] = OrderedDict()
@@ -96,8 +98,8 @@ class Stream:
         """When something was scored last, if transactions have been waiting since."""
         self.labels_read = False
         """Whether all labels are known that there were when this process began."""
-        for work in (self._follow, self._probe):
-            threading.Thread(target=self._for_ever, args=(work,), name=f"kafka{work.__name__}", daemon=True).start()
+        for_ever("following alerts and labels", self._follow, watched.away)
+        for_ever("watching Kafka", self._probe, watched.away)
 
     def alerts(self) -> list[Alert]:
         """The newest alerts, the newest first."""
@@ -122,19 +124,6 @@ class Stream:
             while len(self._labels) > _LABELS:
                 self._labels.popitem(last=False)
 
-    def _for_ever(self, work: Any) -> None:
-        while True:
-            try:
-                work()
-            except FraudflowError as error:
-                self.watched.away(error)
-            except KafkaException as error:
-                self.watched.away(explained(error, "Kafka does not answer"))
-            except Exception:  # a thread that ends would leave the pages old without a word
-                logger.exception("the watch over Kafka failed")
-                self.watched.away("the dashboard made a mistake; its log says more")
-            time.sleep(_RETRY_SECONDS)
-
     def _follow(self) -> None:
         """Read the labels from their beginning and the alerts from a little before their end, for ever."""
         topics = self._settings.kafka.topics
@@ -150,17 +139,12 @@ class Stream:
             consumer.assign(starts)
             self._alerts, unread = [], set(range(present.get(topics.labels, 0)))
             while True:
-                for message in consumer.consume(500, timeout=0.5):
-                    error = message.error()
-                    if error is None:
-                        self._take(message)
-                        if message.topic() == topics.labels:
-                            self._next_label[message.partition() or 0] = (message.offset() or 0) + 1
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        if message.topic() == topics.labels:
-                            unread.discard(message.partition() or 0)
-                    elif error.code() not in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
-                        raise KafkaException(error)
+                messages, ended = arrived(consumer, 500, 0.5)
+                for message in messages:
+                    self._take(message)
+                    if message.topic() == topics.labels:
+                        self._next_label[message.partition() or 0] = (message.offset() or 0) + 1
+                unread -= {number for topic, number in ended if topic == topics.labels}
                 self.labels_read |= not unread
         finally:
             consumer.close()
@@ -235,11 +219,9 @@ class Stream:
         consumer.assign(starts)
         open_ends, times, newest, deadline = len(starts), [], 0, time.monotonic() + _TIMEOUT_SECONDS
         while open_ends and time.monotonic() < deadline:
-            for message in consumer.consume(len(starts) * _TAIL, timeout=0.2):
-                error = message.error()
-                if error is not None:
-                    open_ends -= error.code() == KafkaError._PARTITION_EOF
-                    continue
+            messages, ended = arrived(consumer, len(starts) * _TAIL, 0.2)
+            open_ends -= len(ended)
+            for message in messages:
                 newest = max(newest, message.timestamp()[1])
                 taken = (_decoded(message) or {}).get("transaction_processing_total_time")
                 if isinstance(taken, int | float):
@@ -249,20 +231,6 @@ class Stream:
             return None, None, None
         cuts = statistics.quantiles(times, n=100) if len(times) > 1 else [times[0]] * 99
         return cuts[49], cuts[98], datetime.fromtimestamp(newest / 1000, UTC)
-
-
-def follower(kafka: KafkaSettings) -> Consumer:
-    """A consumer that follows topics from where it is told to, and says nothing in the log of the pages."""
-    config = {
-        "auto.offset.reset": "earliest",
-        "log_level": 0,
-        # By default fetching rests for a second when the queue is full: what is behind is read in bursts then.
-        "fetch.queue.backoff.ms": 10,
-        # What comes in 100 ms, or a lot: otherwise the broker is asked once for each batch of each scorer.
-        "fetch.min.bytes": 100_000,
-        "fetch.wait.max.ms": 100,
-    }
-    return Consumer(reader_config(kafka, "fraudflow-dashboard") | config)
 
 
 _decode_alert = msgspec.json.Decoder(Alert).decode

@@ -9,25 +9,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
 import numpy as np
 import orjson
 import polars as pl
 import polars.selectors as cs
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from dashboard.answers import Answer
+from dashboard.following import arrived, follower, for_ever
 from dashboard.queries import AMOUNT_EDGES, BANDS, BEFORE_CARD, LOWEST, Filters, Since
-from dashboard.stream import follower
-from infra.errors import FraudflowError, TransientError
-from infra.kafka import explained, partitions
+from dashboard.state import Watched
+from infra.errors import TransientError
+from infra.kafka import partitions
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_RETRY_SECONDS, _TIMEOUT_SECONDS = 2.0, 5.0
+_TIMEOUT_SECONDS = 5.0
 _BATCH, _WAIT_SECONDS = 10_000, 0.5
 # Counts are shared by all who ask, and counted again no sooner; one that took 0.1 s rests for 5 s.
 _FRESH_SECONDS, _REST_FACTOR = 2.0, 50.0
@@ -68,8 +69,9 @@ class _Known:
 class Whole:
     """Columns of the newest predictions, and counts of them."""
 
-    def __init__(self, settings: Settings):
-        self._settings = settings
+    def __init__(self, settings: Settings, kafka: Watched):
+        """Begin to read; `kafka` says whether Kafka is there."""
+        self._settings, self._kafka = settings, kafka
         self._piece = max(settings.projection.max_entries // _PIECES, 1)
         self._version = 0
         self._reset()
@@ -79,7 +81,7 @@ class Whole:
         """The share of the newest that is read, while they are read for the first time."""
         self.passed = 0
         """Predictions that came since the older ones were read, those that came again too."""
-        threading.Thread(target=self._for_ever, name="kafka-whole", daemon=True).start()
+        for_ever("counting predictions", self._follow, self._failed)
 
     def count(self, filters: Filters, *keys: str) -> Answer:
         """Of all that pass the filters: `transactions` and `total`, their amount, per value of the keys.
@@ -141,7 +143,12 @@ class Whole:
                 while len(self._known) >= _REMEMBERED:
                     self._known.pop(next(iter(self._known)))
                 self._known[key] = known
-            return Answer(None, None, None) if known is None else known.answer
+            state = self._kafka.state
+            if known is None:
+                return Answer(None, None, None)
+            if not state.up:
+                return replace(known.answer, error=f"{state.name} is away")
+            return replace(known.answer, as_of=datetime.now(UTC)) if known.version == self._version else known.answer
 
     def _all(self) -> pl.DataFrame:
         pieces = self._pieces
@@ -153,18 +160,9 @@ class Whole:
         self._version, self._ready = self._version + 1, False
         self._since: Since = ()
 
-    def _for_ever(self) -> None:
-        while True:
-            try:
-                self._follow()
-            except FraudflowError as error:
-                logger.warning("the whole is not counted: %s", error)
-            except KafkaException as error:
-                logger.warning("%s", explained(error, "the whole is not counted"))
-            except Exception:  # a thread that ends would leave the counts old without a word
-                logger.exception("the whole is not counted")
-            self.reading = None
-            time.sleep(_RETRY_SECONDS)
+    def _failed(self, reason: str) -> None:
+        logger.warning("the whole is not counted: %s", reason)
+        self.reading = None
 
     def _follow(self) -> None:
         """Take the newest predictions and all that come, for ever."""
@@ -185,15 +183,9 @@ class Whole:
             self._reset()
             behind, read = set(range(count)), 0
             while True:
-                values = []
-                for message in consumer.consume(_BATCH, _WAIT_SECONDS):
-                    error = message.error()
-                    if error is None:
-                        values.append(message.value() or b"")
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        behind.discard(message.partition() or 0)
-                    elif error.code() not in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
-                        raise KafkaException(error)
+                messages, ended = arrived(consumer, _BATCH, _WAIT_SECONDS)
+                values = [message.value() or b"" for message in messages]
+                behind -= {number for _, number in ended}
                 moved = bool(values) and self._take(_packed(_decoded(values)))
                 read += len(values)
                 self.passed += len(values) if self._ready else 0

@@ -9,6 +9,7 @@ from dashboard.cluster import Cluster
 from dashboard.desk import ANSWERS, CaseRefused, Desk
 from dashboard.labels import FRAUD, GENUINE, Label
 from dashboard.links import LinkRefused
+from dashboard.state import Watched
 from dashboard.stream import Stream
 from infra.errors import TransientError
 from infra.hazelcast import PREDICTIONS, SUSPECTS
@@ -23,7 +24,7 @@ CASE = "t90"
 
 @pytest.fixture
 def stream(settings):
-    followed = Stream(settings, lambda: 0)
+    followed = Stream(settings, Watched("Kafka"), lambda: 0)
     until(lambda: followed.labels_read, what="the labels")
     return followed
 

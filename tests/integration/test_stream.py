@@ -7,6 +7,7 @@ from confluent_kafka import Producer
 
 from dashboard import labels
 from dashboard.labels import ASKED, FRAUD, GENUINE, Label
+from dashboard.state import Watched
 from dashboard.stream import Stream
 from infra.kafka import client_config
 from tests.waiting import until
@@ -42,7 +43,7 @@ def test_the_newest_label_counts_and_foreign_records_take_nothing_down(settings,
         labels.encode(Label("t-1", FRAUD, by="ada")),
     ):
         send(topic, value)
-    stream = Stream(settings, lambda: 0)
+    stream = Stream(settings, Watched("Kafka"), lambda: 0)
     until(lambda: stream.labels_read, what="the labels")
     assert stream.labels() == [Label("t-1", FRAUD, by="ada")]
     send(topic, labels.encode(Label("t-2", FRAUD)))
@@ -63,7 +64,7 @@ def test_a_watch_that_begins_again_does_not_begin_with_old_labels(settings, send
     monkeypatch.setattr(Stream, "keep", told)
     for verdict in (ASKED, FRAUD):
         send(topic, labels.encode(Label("t-1", verdict)))
-    stream = Stream(settings, lambda: 0)
+    stream = Stream(settings, Watched("Kafka"), lambda: 0)
     until(lambda: stream.labels_read, what="the labels")
     send(topic, labels.encode(Label("t-2", GENUINE)))
     until(lambda: kept.count(GENUINE) == 2, what="the second beginning")
@@ -75,7 +76,7 @@ def test_alerts_are_the_newest_of_all_partitions(settings, send):
     for number in range(8):
         send(topic, json.dumps({"transaction_number": f"a-{number}", "amount": 5}).encode(), number % 2)
     send(topic, b'{"transaction_number": "a-odd", "amount": "much"}')
-    stream = Stream(settings, lambda: 0)
+    stream = Stream(settings, Watched("Kafka"), lambda: 0)
     until(lambda: len(stream.alerts()) == 8, what="the alerts")
     alerts = stream.alerts()
     assert {alert.transaction_number for alert in alerts} == {f"a-{number}" for number in range(8)}
@@ -87,7 +88,7 @@ def test_scoring_that_stands_still_is_told_and_its_rate_is_that_of_predictions(s
     monkeypatch.setattr("dashboard.stream._STILL_SECONDS", 0.0)
     monkeypatch.setattr("dashboard.stream.PROBE_SECONDS", 0.1)
     passed = [0]
-    stream = Stream(settings, lambda: passed[0])
+    stream = Stream(settings, Watched("Kafka"), lambda: passed[0])
     until(lambda: stream.samples, what="a look")
     assert stream.stands_still_since is None, "nothing waits"
     send(settings.kafka.topics.transactions, b"{}")

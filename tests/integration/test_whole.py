@@ -1,11 +1,14 @@
 """What passes by in a real Kafka is counted as a whole, and no further back than the settings say."""
 
+from datetime import UTC, datetime
+
 import polars as pl
 import pytest
 from confluent_kafka import Producer
 
 from dashboard import queries
 from dashboard.queries import LOWEST, Filters
+from dashboard.state import Watched
 from dashboard.whole import Whole
 from infra.hazelcast import SUSPECTS
 from infra.kafka import client_config
@@ -15,6 +18,12 @@ from tests.integration.predicted import prediction, produce
 from tests.waiting import until
 
 pytestmark = pytest.mark.server
+
+
+def up() -> Watched:
+    kafka = Watched("Kafka")
+    kafka.up()
+    return kafka
 
 
 def counted(whole: Whole, filters: Filters, *keys: str) -> pl.DataFrame:
@@ -29,7 +38,7 @@ def number(whole: Whole, filters: Filters | None = None) -> int:
 def test_what_passes_by_is_counted_by_what_people_filter(settings):
     produce(settings, [prediction(i, customer_gender="FM"[i % 2], category="travel") for i in range(40)])
     produce(settings, [prediction(99)], commit=False)
-    whole = Whole(settings)
+    whole = Whole(settings, up())
     until(lambda: number(whole) == 40, what="40 predictions")
     assert whole.since() == ()
     women = counted(whole, Filters(customer_gender=("F",), category=("travel",)), "amount_band", "day")
@@ -55,7 +64,7 @@ def test_what_passes_by_is_counted_by_what_people_filter(settings):
 
 def test_what_is_sent_again_counts_once_with_its_newest_answer(settings):
     produce(settings, [prediction(i, category="travel") for i in range(40)])
-    whole = Whole(settings)
+    whole = Whole(settings, up())
     until(lambda: number(whole) == 40, what="40 predictions")
     produce(settings, [prediction(i % 50, category="food") for i in range(10, 70)])
     until(lambda: number(whole) == 50 and whole.passed == 60, what="each once")
@@ -68,13 +77,13 @@ def test_one_that_cannot_be_read_takes_nothing_from_the_others(settings):
         producer.produce(settings.kafka.topics.predictions, value, b"odd", 0)
     producer.flush()
     produce(settings, [prediction(i) for i in range(10)])
-    whole = Whole(settings)
+    whole = Whole(settings, up())
     until(lambda: number(whole) == 10, what="the ten that can be read")
 
 
 def test_nobody_waits_for_a_topic_that_is_not_there(settings):
     settings.kafka.topics.predictions = "not-provisioned"
-    whole = Whole(settings)
+    whole = Whole(settings, up())
     until(lambda: whole.reading is None, what="the end of the reading")
     assert whole.count(Filters()).frame is None
 
@@ -82,7 +91,7 @@ def test_nobody_waits_for_a_topic_that_is_not_there(settings):
 @pytest.mark.parametrize("at_once", [500, 3_000])
 def test_only_the_newest_are_counted_and_it_is_told_where_they_begin(settings: Settings, at_once: int):
     settings.projection.max_entries = 1_000
-    whole = Whole(settings)
+    whole = Whole(settings, up())
     until(lambda: whole.count(Filters()).frame is not None, what="a look at the empty topic")
     for start in range(0, 3_000, at_once):
         produce(settings, [prediction(i) for i in range(start, start + at_once)])
@@ -107,3 +116,22 @@ def test_suspects_from_before_the_counting_begins_are_left_out(settings, client)
     assert suspected(()) == 98
     assert suspected(((0, 50),)) == 49 + 25
     assert suspected(((0, 50), (1, 91))) == 25 + 5
+
+
+def test_counts_are_as_of_now_while_kafka_is_there_and_stale_while_it_is_away(settings):
+    produce(settings, [prediction(i) for i in range(10)])
+    kafka = up()
+    whole = Whole(settings, kafka)
+    until(lambda: number(whole) == 10, what="10 predictions")
+    before = datetime.now(UTC)
+    answer = whole.count(Filters())
+    assert answer.as_of is not None
+    assert answer.as_of > before, "nothing has come since it was counted"
+    kafka.away("no answer")
+    stale = whole.count(Filters())
+    assert stale.error == "Kafka is away"
+    assert stale.frame is not None
+    assert stale.as_of is not None
+    assert stale.as_of < before, "when it was counted"
+    kafka.up()
+    assert whole.count(Filters()).error is None
