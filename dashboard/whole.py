@@ -64,6 +64,8 @@ class _Known:
     version: int
     answer: Answer
     rests_until: float
+    parts: dict[int, tuple[pl.DataFrame, pl.DataFrame]]
+    """Of each piece its counts, by the piece's identity. A piece never changes: only those that are new are counted."""
 
 
 class Whole:
@@ -93,18 +95,17 @@ class Whole:
             rows = _passing(frame, filters)
             return rows.group_by(keys).agg(**_COUNTS) if keys else rows.select(**_COUNTS)
 
-        return self._answer(("count", filters, keys), work)
+        return self._answer(("count", filters, keys), keys, work)
 
     def unsuspected(self) -> Answer:
         """Per model, day and known truth, those below the lowest threshold; they are all in one band."""
 
         def work(frame: pl.DataFrame) -> pl.DataFrame:
-            rows = frame.filter(pl.col("fraud_probability") < LOWEST)
-            keys = ("model_version", "day", "is_fraud")
-            sums = rows.group_by(keys).agg(**_COUNTS, probability=pl.col("fraud_probability").sum())
-            return sums.with_columns(band=pl.lit(0))
+            rows = frame.filter(pl.col("fraud_probability") < LOWEST).with_columns(band=pl.lit(0))
+            return rows.group_by(keys).agg(**_COUNTS, probability=pl.col("fraud_probability").sum())
 
-        return self._answer(("unsuspected",), work)
+        keys = ("model_version", "day", "is_fraud", "band")
+        return self._answer(("unsuspected",), keys, work)
 
     def beside(self) -> Answer:
         """Of challengers beside the champion: per challenger, day, known truth and band of its own score."""
@@ -117,7 +118,7 @@ class Whole:
                 .agg(**_COUNTS, probability=score.sum())
             )
 
-        return self._answer(("beside",), work)
+        return self._answer(("beside",), ("model_version", "day", "is_fraud", "band"), work)
 
     def of_card(self, token: str, limit: int) -> list[str]:
         """The numbers of a card's newest transactions."""
@@ -133,13 +134,20 @@ class Whole:
         """Where counting begins, of each source partition; nothing where it begins with the first transaction."""
         return self._since
 
-    def _answer(self, key: tuple, work: Callable[[pl.DataFrame], pl.DataFrame]) -> Answer:
+    def _answer(self, key: tuple, keys: Sequence[str], work: Callable[[pl.DataFrame], pl.DataFrame]) -> Answer:
+        """The sums over all pieces of what `work` counts in each by the keys."""
         with self._lock:
             known, began = self._known.get(key), time.monotonic()
             if self._ready and (known is None or (known.version != self._version and began > known.rests_until)):
-                answer = Answer(_plain(work(self._all())), datetime.now(UTC), None)
-                now = time.monotonic()
-                known = _Known(self._version, answer, now + max(_FRESH_SECONDS, _REST_FACTOR * (now - began)))
+                version, before = self._version, known.parts if known else {}
+                parts = {
+                    id(piece): before.get(id(piece)) or (piece, work(piece)) for piece in self._pieces or (_NOTHING,)
+                }
+                counts = pl.concat([counted for _, counted in parts.values()])
+                frame = counts.group_by(keys).agg(pl.all().sum()) if keys else counts.sum()
+                answer, now = Answer(_plain(frame), datetime.now(UTC), None), time.monotonic()
+                rests_until = now + max(_FRESH_SECONDS, _REST_FACTOR * (now - began))
+                known = _Known(version, answer, rests_until, parts)
                 while len(self._known) >= _REMEMBERED:
                     self._known.pop(next(iter(self._known)))
                 self._known[key] = known
@@ -151,8 +159,7 @@ class Whole:
             return replace(known.answer, as_of=datetime.now(UTC)) if known.version == self._version else known.answer
 
     def _all(self) -> pl.DataFrame:
-        pieces = self._pieces
-        return pl.concat(pieces) if pieces else _packed(pl.DataFrame(schema=_READ))
+        return pl.concat(self._pieces or (_NOTHING,))
 
     def _reset(self) -> None:
         self._pieces: tuple[pl.DataFrame, ...] = ()
@@ -263,6 +270,9 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _band(score: pl.Expr) -> pl.Expr:
     return (score * BANDS).floor().cast(pl.Int64, strict=False)
+
+
+_NOTHING = _packed(pl.DataFrame(schema=_READ))
 
 
 def _passing(frame: pl.DataFrame, filters: Filters) -> pl.DataFrame:
