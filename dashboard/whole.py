@@ -35,6 +35,8 @@ _FRESH_SECONDS, _REST_FACTOR = 2.0, 50.0
 # Pieces that the newest are kept in: the oldest piece goes as a whole.
 _PIECES = 16
 _REMEMBERED = 500
+# Counts are kept with a piece if they are that much smaller: by merchant, and not by customer.
+_MUCH_SMALLER = 32
 
 _TEXTS = (
     "category", "merchant", "customer_city", "customer_age_group", "customer_gender", "model_version",
@@ -64,8 +66,28 @@ class _Known:
     version: int
     answer: Answer
     rests_until: float
-    parts: dict[int, tuple[pl.DataFrame, pl.DataFrame]]
-    """Of each piece its counts, by the piece's identity. A piece never changes: only those that are new are counted."""
+
+
+class _Piece:
+    """Some of the predictions. They never change, so what was counted in them is kept with them."""
+
+    def __init__(self, rows: pl.DataFrame):
+        self.rows = rows
+        self.counted: dict[tuple, pl.DataFrame] = {}
+
+    def count(self, key: tuple, work: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+        """What `work` counts; `key` names it."""
+        counts = self.counted.get(key)
+        if counts is None:
+            counts = work(self.rows)
+            if counts.height * _MUCH_SMALLER <= self.rows.height:
+                self.counted[key] = counts
+        return counts
+
+    def without(self, numbers: pl.Series) -> "_Piece":
+        """Without these transactions; itself if it has none of them."""
+        rest = self.rows.filter(~pl.col("transaction_number").is_in(numbers.implode()))
+        return self if rest.height == self.rows.height else _Piece(rest)
 
 
 class Whole:
@@ -128,7 +150,7 @@ class Whole:
     @property
     def held(self) -> int:
         """How many predictions are counted."""
-        return sum(piece.height for piece in self._pieces)
+        return sum(piece.rows.height for piece in self._pieces)
 
     def since(self) -> Since:
         """Where counting begins, of each source partition; nothing where it begins with the first transaction."""
@@ -139,17 +161,16 @@ class Whole:
         with self._lock:
             known, began = self._known.get(key), time.monotonic()
             if self._ready and (known is None or (known.version != self._version and began > known.rests_until)):
-                version, before = self._version, known.parts if known else {}
-                parts = {
-                    id(piece): before.get(id(piece)) or (piece, work(piece)) for piece in self._pieces or (_NOTHING,)
-                }
-                counts = pl.concat([counted for _, counted in parts.values()])
+                version, pieces = self._version, self._pieces
+                counts = pl.concat([piece.count(key, work) for piece in pieces] or [work(_NOTHING)])
                 frame = counts.group_by(keys).agg(pl.all().sum()) if keys else counts.sum()
                 answer, now = Answer(_plain(frame), datetime.now(UTC), None), time.monotonic()
-                rests_until = now + max(_FRESH_SECONDS, _REST_FACTOR * (now - began))
-                known = _Known(version, answer, rests_until, parts)
+                known = _Known(version, answer, now + max(_FRESH_SECONDS, _REST_FACTOR * (now - began)))
                 while len(self._known) >= _REMEMBERED:
-                    self._known.pop(next(iter(self._known)))
+                    forgotten = next(iter(self._known))
+                    self._known.pop(forgotten)
+                    for piece in pieces:
+                        piece.counted.pop(forgotten, None)
                 self._known[key] = known
             state = self._kafka.state
             if known is None:
@@ -159,10 +180,10 @@ class Whole:
             return replace(known.answer, as_of=datetime.now(UTC)) if known.version == self._version else known.answer
 
     def _all(self) -> pl.DataFrame:
-        return pl.concat(self._pieces or (_NOTHING,))
+        return pl.concat([piece.rows for piece in self._pieces] or [_NOTHING])
 
     def _reset(self) -> None:
-        self._pieces: tuple[pl.DataFrame, ...] = ()
+        self._pieces: tuple[_Piece, ...] = ()
         self._numbers: set[int] = set()  # hashes of the transactions' numbers
         self._version, self._ready = self._version + 1, False
         self._since: Since = ()
@@ -210,15 +231,14 @@ class Whole:
         numbers = set(rows["transaction_number"].hash())
         if not self._numbers.isdisjoint(numbers):
             # Transactions that were sent again: only their newest answers count, as in Hazelcast.
-            again = rows["transaction_number"].implode()
-            pieces = [piece.filter(~pl.col("transaction_number").is_in(again)) for piece in pieces]
+            pieces = [piece.without(rows["transaction_number"]) for piece in pieces]
         self._numbers |= numbers
-        if pieces and pieces[-1].height < self._piece:
-            rows = pl.concat([pieces.pop(), rows], rechunk=True)
-        pieces.extend(rows.iter_slices(self._piece))
-        most, held, many = self._settings.projection.max_entries, sum(piece.height for piece in pieces), len(pieces)
-        while held - pieces[0].height >= most:
-            gone = pieces.pop(0)
+        if pieces and pieces[-1].rows.height < self._piece:
+            rows = pl.concat([pieces.pop().rows, rows], rechunk=True)
+        pieces.extend(map(_Piece, rows.iter_slices(self._piece)))
+        held, many = sum(piece.rows.height for piece in pieces), len(pieces)
+        while held - pieces[0].rows.height >= self._settings.projection.max_entries:
+            gone = pieces.pop(0).rows
             held -= gone.height
             self._numbers.difference_update(gone["transaction_number"].hash())
         self._pieces, self._version = tuple(pieces), self._version + 1

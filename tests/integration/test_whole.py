@@ -71,6 +71,20 @@ def test_what_is_sent_again_counts_once_with_its_newest_answer(settings):
     until(lambda: number(whole, Filters(category=("travel",))) == 0, what="the newest answers")
 
 
+def test_counts_that_are_kept_follow_what_comes_and_what_is_sent_again(settings):
+    settings.projection.max_entries = 3_200  # pieces of 200
+    produce(settings, [prediction(i, customer_gender="F") for i in range(1_000)])
+    whole = Whole(settings, up())
+    until(lambda: number(whole) == 1_000, what="1,000 predictions")
+
+    def of_each() -> dict[str, int]:
+        return dict(counted(whole, Filters(), "customer_gender").select("customer_gender", "transactions").iter_rows())
+
+    assert of_each() == {"F": 1_000}
+    produce(settings, [prediction(i, customer_gender="M") for i in range(950, 1_300)])
+    until(lambda: of_each() == {"F": 950, "M": 350}, what="those that came, and the newest answers")
+
+
 def test_one_that_cannot_be_read_takes_nothing_from_the_others(settings):
     producer = Producer(client_config(settings.kafka))
     for value in (b"not JSON", b"[1]", b'{"amount":"much"}', None):
