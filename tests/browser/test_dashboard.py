@@ -304,6 +304,26 @@ def test_hazelcast_away_is_told_and_comes_back_by_itself(shown, visit, log):
     assert "Traceback" not in log()
 
 
+@slow
+def test_kafka_away_is_told_and_what_live_has_counted_is_stale_until_it_is_back(shown, visit, log):
+    page = visit()
+    counted = f"{shown.fed.height + len(shown.extra):,}"
+    expect(metric(page, "Transactions")).to_have_text(counted)
+    broker = Registry(stack.home_of(shown.settings)).alive("kafka")
+    assert broker is not None
+    process, stale = psutil.Process(broker.pid), page.get_by_text(re.compile("Stale: as of .* Kafka is away"))
+    process.suspend()
+    try:
+        expect(page.get_by_test_id("stAlertContentError").get_by_text(re.compile("Kafka is away"))).to_be_visible()
+        expect(stale).to_be_visible()
+        expect(metric(page, "Transactions")).to_have_text(counted)
+    finally:
+        process.resume()
+    expect(page.get_by_text("Kafka up")).to_be_visible()
+    expect(stale).not_to_be_visible()
+    assert "Traceback" not in log()
+
+
 def test_up_tells_where_the_dashboard_is(shown):
     told = {service.name: service for service in status_of(shown.settings)}["dashboard"]
     assert told.state == "running"
