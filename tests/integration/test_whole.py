@@ -72,7 +72,7 @@ def test_what_is_sent_again_counts_once_with_its_newest_answer(settings):
 
 
 def test_counts_that_are_kept_follow_what_comes_and_what_is_sent_again(settings):
-    settings.projection.max_entries = 3_200  # pieces of 200
+    settings.projection.max_entries = 8_000  # pieces of 500
     produce(settings, [prediction(i, customer_gender="F") for i in range(1_000)])
     whole = Whole(settings, up())
     until(lambda: number(whole) == 1_000, what="1,000 predictions")
