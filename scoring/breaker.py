@@ -33,6 +33,10 @@ class DeadLetterBreaker:
             self._transactions -= transactions
             self._reasons -= reasons
 
+    def beyond(self, letters: int, transactions: int) -> bool:
+        """Whether so many dead letters are too many of so many transactions."""
+        return letters > self._share * transactions
+
     def check(self) -> None:
         """Nothing, as long as most of the input can be scored.
 
@@ -40,7 +44,7 @@ class DeadLetterBreaker:
             TooManyDeadLetters: that is not so.
         """
         letters = self._reasons.total()
-        if self._transactions < self._window or letters <= self._share * self._transactions:
+        if self._transactions < self._window or not self.beyond(letters, self._transactions):
             return
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self._reasons.most_common(3))
         raise TooManyDeadLetters(

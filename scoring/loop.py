@@ -135,7 +135,7 @@ class ScoringLoop:
         outputs = self._outputs(taken, batch)
         book = taken.book if self._past is None else self._past.book(taken.book)
         committed = partial(self._count, batch, book, taken.at_ns)
-        if batch.dead_letters > self._settings.scoring.dead_letter_share * batch.transactions:
+        if self._breaker.beyond(batch.dead_letters, batch.transactions):
             self._settle()  # the breaker counts what is committed, and is to see the batch before this one
         self._ready()
         self._producer.send(outputs, book, self._consumer.group_metadata(), committed)
