@@ -248,7 +248,7 @@ class GroupReader:
 
     def _spans(self, among: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
         """Committed and end offset of each partition; of those too that were added since the last look."""
-        spans = {}
+        spans, what = {}, "cannot read the group's offsets"
         try:
             # Where there is nothing to ask of, too: whether the broker answers is what some want to know.
             self._count = partitions_now(self._consumer, self._topic, self._count)
@@ -256,10 +256,10 @@ class GroupReader:
             for at in self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_SECONDS) if asked else ():
                 if at.error:
                     raise KafkaException(at.error)
-                low, high = self._consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
+                low, high = patiently(partial(self._consumer.get_watermark_offsets, at, REQUEST_TIMEOUT_SECONDS), what)
                 spans[at.partition] = (max(at.offset, low), high)
         except KafkaException as error:
-            raise explained(error, "cannot read the group's offsets") from error
+            raise explained(error, what) from error
         return spans
 
     def close(self) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions
 
-from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, topic_names
+from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, partitions, topic_names
 from infra.settings import KafkaSettings, Settings, Topics
 from infra.topic_differences import topic_differences
 from tests.waiting import until
@@ -72,9 +72,14 @@ def test_a_groups_lag_counts_the_partitions_that_were_added_while_it_was_watched
         admin = AdminClient(client_config(kafka))
         (added,) = admin.create_partitions([NewPartitions(topic, 4)]).values()
         added.result(30)
+        # The controller has it then; a producer that asks a broker sooner than the broker has heard of it gives up.
+        until(lambda: partitions(kafka)[topic] == 4, 30, "the broker's word of the new partition")
         producer = Producer(client_config(kafka))
-        producer.produce(topic, b"to the new one", partition=3)
-        assert producer.flush(30) == 0
+        refused: list[KafkaError] = []
+        producer.produce(
+            topic, b"to the new one", partition=3, on_delivery=lambda error, _: refused.append(error) if error else None
+        )
+        assert (producer.flush(30), refused) == (0, [])
         until(lambda: reader.lag() == 1, 30, "the lag of the new partition")
         assert reader.lag({3}) == 1
         assert reader.lag({0, 1, 2}) == 0
