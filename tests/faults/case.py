@@ -10,13 +10,16 @@ import traceback
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import psutil
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from infra.errors import FraudflowError, TransientError
+from infra.hazelcast import connect
 from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, group_members, partitions, topic_names
+from infra.projection import Projection
 from infra.seeding import seed
 from infra.settings import Topics
 from tests.conftest import PROJECT, environment
@@ -120,16 +123,39 @@ class Case:
 
     def feed_and_abort(self, rows: int) -> None:
         """Send rows in a transaction that is aborted: no reader may see them."""
-        producer = Producer(
-            client_config(self.settings.kafka) | {"transactional.id": uuid.uuid4().hex, "partitioner": "murmur2_random"}
-        )
+        producer = self._producer({"transactional.id": uuid.uuid4().hex})
         producer.init_transactions(30)
         producer.begin_transaction()
-        for records in self.arena.rows.first(rows).records():
-            for key, value in zip(records.keys, records.values, strict=True):
-                producer.produce(self.settings.kafka.topics.transactions, value, key)
-        producer.flush(30)
+        self._produce(producer, rows)
         producer.abort_transaction(30)
+
+    def feed_with_clocks_wrong(self, rows: int) -> None:
+        """Send the next rows, as created a day ago and a day from now in turn."""
+        now, day = int(time.time() * 1000), 86_400_000
+        self._produce(self._producer({}), rows, (now - day, now + day))
+        self._fed += rows
+
+    def _producer(self, more: dict[str, str]) -> Producer:
+        return Producer(client_config(self.settings.kafka) | {"partitioner": "murmur2_random"} | more)
+
+    def _produce(self, producer: Producer, rows: int, created: tuple[int, ...] = (0,)) -> None:
+        """Send the next rows, created at these milliseconds since 1970 in turn; 0 is now."""
+        failures: list[KafkaError] = []
+        for records in self.arena.rows.first(rows, after=self._fed).records():
+            for key, value, at in zip(records.keys, records.values, cycle(created)):
+                producer.produce(
+                    self.settings.kafka.topics.transactions, value, key, timestamp=at,
+                    on_delivery=lambda error, _: failures.append(error) if error else None,
+                )  # fmt: skip
+        assert (producer.flush(30), failures) == (0, [])
+
+    def project(self) -> None:
+        """Fill predictionResult from this case's topic alone."""
+        client = connect(self.settings.hazelcast)
+        try:
+            Projection(client, self.settings).rebuild()
+        finally:
+            client.shutdown()
 
     def spawn(self, slot: str, faults: str = "", max_batch: str = SMALL_BATCH, target: int | None = None):
         """Start a scorer; it takes the test run for its supervisor, so that it ends with it."""

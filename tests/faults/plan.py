@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,18 @@ class Fault:
             os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[self.action])
 
 
+CLOCK_JUMPS = "clock jumps"
+"""In the place of a fault: the wall clock as Python tells it is an hour ahead in every other second."""
+_JUMP_SECONDS = 3_600
+
+
 class Plan:
     """The faults of this process, and how often each point was reached."""
 
     def __init__(self) -> None:
-        self._faults = [Fault.parse(part) for part in os.environ.get(VARIABLE, "").split(",") if part]
+        parts = [part for part in os.environ.get(VARIABLE, "").split(",") if part]
+        self.clock_jumps = CLOCK_JUMPS in parts
+        self._faults = [Fault.parse(part) for part in parts if part != CLOCK_JUMPS]
         self._turns: Counter[str] = Counter()
 
     def reach(self, point: str) -> list[Fault]:
@@ -139,3 +147,9 @@ def install() -> None:
     assert scoring.consumer.Consumer is Consumer
     scoring.producer.Producer = FaultyProducer
     scoring.consumer.Consumer = FaultyConsumer
+    if plan.clock_jumps:
+        time.time = _jumping_clock(time.time)
+
+
+def _jumping_clock(clock: Callable[[], float]) -> Callable[[], float]:
+    return lambda: clock() + _JUMP_SECONDS * (int(clock()) % 2)

@@ -2,21 +2,24 @@
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from infra.hazelcast import connect
 from infra.local.registry import HAZELCAST
-from infra.projection import Projection
 from tests.faults.arena import Arena
 from verify.verification import Options
+
+_FLOOD = 190_000
+# With the largest batches a scorer takes some 250 (`fraudflow bench`, memory).
+_MEMORY_MB = 500
 
 pytestmark = [pytest.mark.faults, pytest.mark.server]
 
 
 def test_one_of_two_killed(arena: Arena):
     with arena.case("member_killed", "one of two Hazelcast members killed -9; the map is the topic afterwards") as case:
-        _project(case)
+        case.project()
         case.feed(20_000, rate=2_000)
         case.spawn("0")
         case.answered(2_000)
@@ -48,7 +51,7 @@ def test_both_killed_and_back_empty(arena: Arena):
         time.sleep(3)
         assert case.progress == standing, "scored without features"
         arena.load_features()
-        _project(case)
+        case.project()
         case.drain()
         case.judge(Options(drained=True, against=arena.baseline))
 
@@ -79,10 +82,30 @@ def test_frozen(arena: Arena, numbers: tuple[int, ...], seconds: int):
         case.judge()
 
 
-def _project(case) -> None:
-    """Fill predictionResult from this case's topic alone."""
-    client = connect(case.settings.hazelcast)
-    try:
-        Projection(client, case.settings).rebuild()
-    finally:
-        client.shutdown()
+def test_flood(arena: Arena):
+    """What comes at once waits in Kafka, not in the scorer's memory."""
+    what = f"{_FLOOD:,} transactions at once, with both members frozen; memory stays below {_MEMORY_MB} MB"
+    with arena.case("flood", what) as case:
+        case.feed(5_000, rate=1_000)
+        scorer = case.spawn("0", max_batch="10000").pid
+        case.answered(1_000)
+        members = [arena.pid(f"{HAZELCAST}-{number}") for number in (1, 2)]
+        for member in members:
+            arena.signal(member, signal.SIGSTOP)
+            case.report.faults += 1
+        try:
+            case.sent(30)
+            case.feed(_FLOOD)
+            case.report.faults += 1
+            case.drain()
+        finally:
+            for member in members:
+                arena.signal(member, signal.SIGCONT)
+        peak = _peak_mb(scorer)
+        assert peak < _MEMORY_MB, f"the scorer's memory came to {peak:.0f} MB"
+        case.judge()
+
+
+def _peak_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) / 1024

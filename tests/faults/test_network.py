@@ -10,19 +10,19 @@ from infra.local.guard import guarded
 from infra.local.registry import KAFKA
 from infra.settings import LocalSettings, Settings
 from tests.faults.arena import Arena
-from tests.faults.network import Network, Request
+from tests.faults.network import KafkaNetwork, Request
 
 pytestmark = [pytest.mark.faults, pytest.mark.server]
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network(ports.choose(0, setting="")) as network:
+def network() -> Iterator[KafkaNetwork]:
+    with KafkaNetwork(ports.choose(0, setting="")) as network:
         yield network
 
 
 @pytest.fixture(scope="module")
-def far_home(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def far_home(network: KafkaNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A broker with a second address, which is the network's: who asks there is told to go on asking there."""
     home = tmp_path_factory.mktemp("far")
     local = LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0, dashboard_port=0)
@@ -43,7 +43,7 @@ def far_home(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def far(arena: Arena, far_home: Settings, network: Network) -> Iterator[Arena]:
+def far(arena: Arena, far_home: Settings, network: KafkaNetwork) -> Iterator[Arena]:
     """The same transactions and features, beside that broker."""
     settings = far_home.model_copy(update={"hazelcast": arena.settings.hazelcast})
     yield Arena.beside(arena, stack.with_addresses(settings))
@@ -56,7 +56,7 @@ EVERY = dict.fromkeys(Request, 8) | {Request.PRODUCE: 100}
 
 
 @pytest.mark.parametrize("kind", Request, ids=lambda kind: kind.name.lower())
-def test_answers_lost(far: Arena, network: Network, kind: Request):
+def test_answers_lost(far: Arena, network: KafkaNetwork, kind: Request):
     """The broker has done what it was asked, and nobody hears of it."""
     name, every = kind.name.lower().replace("_", " "), EVERY[kind]
     with far.case(f"answers_lost_{name}", f"one answer to `{name}` in {every} is lost") as case:
@@ -74,7 +74,7 @@ def test_answers_lost(far: Arena, network: Network, kind: Request):
 
 
 @pytest.mark.parametrize("seconds", [5, 30])
-def test_answer_to_a_commit_is_late(far: Arena, network: Network, seconds: int):
+def test_answer_to_a_commit_is_late(far: Arena, network: KafkaNetwork, seconds: int):
     """30 s are past the commit's time-out: the scorer has gone on with another producer when the answer comes."""
     with far.case(f"answer_late_{seconds}", f"the answer to a commit comes {seconds} s late") as case:
         case.address = network.address
@@ -89,7 +89,7 @@ def test_answer_to_a_commit_is_late(far: Arena, network: Network, seconds: int):
         case.judge()
 
 
-def test_connections_break(far: Arena, network: Network):
+def test_connections_break(far: Arena, network: KafkaNetwork):
     with far.case("connections_break", "all connections to the broker break, once a second, twenty times") as case:
         case.address = network.address
         case.feed(20_000, rate=1_000)
@@ -104,7 +104,7 @@ def test_connections_break(far: Arena, network: Network):
         case.judge()
 
 
-def test_slow_network(far: Arena, network: Network):
+def test_slow_network(far: Arena, network: KafkaNetwork):
     """Throughput falls, nothing else."""
     with far.case("slow_network", "everything to and from the broker takes 100 ms longer") as case:
         case.address = network.address
