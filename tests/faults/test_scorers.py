@@ -1,6 +1,7 @@
 """Scorers that die, freeze, are stopped, come and go."""
 
 import os
+import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from tests.conftest import environment
 from tests.faults import cases
 from tests.faults.arena import Arena, together
 from tests.faults.case import SMALL_BATCH
+from tests.faults.plan import CLOCK_JUMPS
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.server]
@@ -138,4 +140,48 @@ def test_under_a_supervisor(arena: Arena, tmp_path: Path):
                 drained.result()
         finally:
             supervisor.drain()
+        case.judge()
+
+
+def test_starved(arena: Arena):
+    """What is open stays open: it scores on until the broker is restarted, and then waits for files."""
+    what = "a scorer that may write no file and open none, and the broker killed -9; after 10 s it may again"
+    with arena.case("starved", what) as case:
+        case.feed(30_000, rate=1_000)
+        # Where librdkafka finds no file for its threads to wake each other by, they look once a second from then on.
+        scorer = case.spawn("0", max_batch="10000").pid
+        case.answered(1_000)
+        # Numbers of files below 4 are taken; with a limit of none, poll(2) does not look at those that are open.
+        limits = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: 4}
+        before = {limit: resource.prlimit(scorer, limit) for limit in limits}
+        for limit, least in limits.items():
+            resource.prlimit(scorer, limit, (least, before[limit][1]))
+            case.report.faults += 1
+        case.answered(case.progress + 1_000)
+        arena.kill(KAFKA)
+        case.report.kills += 1
+        arena.start(KAFKA)
+        case.sent(60)
+        standing = case.settled()
+        time.sleep(10)
+        assert case.progress == standing, "scored without a connection"
+        for limit, both in before.items():
+            resource.prlimit(scorer, limit, both)
+        case.recovered()
+        case.drain()
+        case.judge()
+
+
+def test_clocks(arena: Arena):
+    """Times of business are data, and times of waiting are measured by a clock that nobody sets."""
+    what = "senders' clocks a day before and behind; a scorer's jumps by an hour, there and back, each second"
+    with arena.case("clocks", what) as case:
+        case.feed_with_clocks_wrong(5_000)
+        case.feed(15_000, rate=1_000)
+        case.spawn("0", faults=CLOCK_JUMPS)
+        case.answered(10_000)
+        case.kill("0")
+        case.spawn("1", faults=CLOCK_JUMPS)
+        case.drain()
+        case.report.faults += 1
         case.judge()
