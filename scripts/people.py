@@ -26,6 +26,8 @@ from infra.priority import step_behind
 _MAX_MESSAGE_BYTES = 64 << 20
 _OPEN_SECONDS = 120.0
 _OPEN = "open"
+# From one person's coming to the next's: what a page asks for every 10 s is asked for by each at another moment.
+_APART_SECONDS = 0.5
 
 
 @dataclass
@@ -97,7 +99,8 @@ class _Session:
                 timer.cancel()
 
 
-async def _person(url: str, path: str, seen: Seen) -> None:
+async def _person(url: str, path: str, seen: Seen, after_seconds: float) -> None:
+    await asyncio.sleep(after_seconds)
     address = "ws" + url.removeprefix("http") + "/_stcore/stream"
     async with connect(
         address,
@@ -111,7 +114,7 @@ async def _person(url: str, path: str, seen: Seen) -> None:
 
 @contextmanager
 def looking(url: str, paths: Sequence[str], seen: Seen) -> Iterator[None]:
-    """One person at each of the paths; they are all there when the block begins, and leave when it ends.
+    """One person at each of the paths; they come one by one, are there when the block begins, and leave when it ends.
 
     What they wait for is added to `seen`.
 
@@ -137,7 +140,7 @@ def looking(url: str, paths: Sequence[str], seen: Seen) -> Iterator[None]:
 
 async def _everybody(url: str, paths: Sequence[str]) -> Seen:
     seen, deadline, said = Seen(), time.monotonic() + _OPEN_SECONDS, False
-    people = {asyncio.create_task(_person(url, path, seen)) for path in paths}
+    people = {asyncio.create_task(_person(url, path, seen, n * _APART_SECONDS)) for n, path in enumerate(paths)}
     end = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
     while not end.done():
         done, _ = await asyncio.wait([*people, end], timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
