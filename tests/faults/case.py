@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 from confluent_kafka import KafkaError, Producer
+from hazelcast.errors import HazelcastError
 
 from infra.errors import FraudflowError, TransientError
 from infra.hazelcast import connect
 from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, group_members, partitions, topic_names
-from infra.projection import Projection
+from infra.projection import Projection, ensure_projection
 from infra.seeding import seed
 from infra.settings import Topics
 from tests.conftest import PROJECT, environment
@@ -156,6 +157,18 @@ class Case:
             Projection(client, self.settings).rebuild()
         finally:
             client.shutdown()
+
+    def projected(self) -> None:
+        """Look for the projection's jobs as those who score or supervise do, until they are there."""
+
+        def there() -> bool:
+            try:
+                ensure_projection(self.settings)
+            except (FraudflowError, HazelcastError):
+                return False
+            return True
+
+        until(there, 60, "the projection")
 
     def spawn(self, slot: str, faults: str = "", max_batch: str = SMALL_BATCH, target: int | None = None):
         """Start a scorer; it takes the test run for its supervisor, so that it ends with it."""

@@ -51,6 +51,16 @@ def aborted(case: Case) -> None:
     case.drain()
 
 
+def aborted_before_the_next(case: Case) -> None:
+    """A commit fails late, when the next transaction has all that it needs to end: it must not."""
+    case.feed(ROWS)
+    case.spawn("0", "hold@in_commit:6,abort@in_commit:6")
+    case.answered(0)
+    case.settled()
+    case.release("in_commit")
+    case.drain()
+
+
 def aborted_and_killed(case: Case) -> None:
     """Aborts one upon the other over several partitions, then a kill: the book alone knows what was processed."""
     case.feed(ROWS)

@@ -58,9 +58,10 @@ def test_both_killed_and_back_empty(arena: Arena):
 
 @pytest.mark.parametrize(("numbers", "seconds"), [((2,), 20), ((1, 2), 30)], ids=["one", "both"])
 def test_frozen(arena: Arena, numbers: tuple[int, ...], seconds: int):
-    """Scoring goes on meanwhile."""
+    """Scoring goes on meanwhile, and the map is the topic afterwards, though the members may have parted."""
     which = "one member" if len(numbers) == 1 else "both members"
     with arena.case(f"members_frozen_{len(numbers)}", f"{which} frozen for {seconds} s, then awake") as case:
+        case.project()
         case.feed(60_000, rate=1_500)
         case.spawn("0")
         case.answered(1_000)
@@ -79,7 +80,8 @@ def test_frozen(arena: Arena, numbers: tuple[int, ...], seconds: int):
             for member in members:
                 arena.signal(member, signal.SIGCONT)
         case.drain()
-        case.judge()
+        case.projected()
+        case.judge(Options(drained=True, against=arena.baseline))
 
 
 def test_flood(arena: Arena):

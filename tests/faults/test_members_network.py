@@ -6,17 +6,14 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from hazelcast.errors import HazelcastError
 
-from infra.errors import FraudflowError, TransientError
+from infra.errors import TransientError
 from infra.hazelcast import connect
 from infra.local import hazelcast_server, ports, processes, stack
 from infra.local.guard import guarded
 from infra.local.registry import HAZELCAST
-from infra.projection import ensure_projection
 from infra.settings import LocalSettings, Settings
 from tests.faults.arena import Arena
-from tests.faults.case import Case
 from tests.faults.network import MemberNetwork
 from tests.waiting import until
 from verify.verification import Options
@@ -94,7 +91,7 @@ def test_connections_break(far: Arena, networks: list[MemberNetwork]):
                 case.report.faults += 1
             time.sleep(1)
         case.drain()
-        _projected_again(case)
+        case.projected()
         case.judge(Options(drained=True, against=far.baseline))
 
 
@@ -117,7 +114,7 @@ def test_members_part(far: Arena, networks: list[MemberNetwork]):
             network.mend()
         until(lambda: _sizes(far, networks) == [2, 2], what="one cluster of two members")
         case.drain()
-        _projected_again(case)
+        case.projected()
         case.judge(Options(drained=True, against=far.baseline))
 
 
@@ -136,16 +133,3 @@ def _size(settings: Settings, address: str) -> int:
         return len(client.cluster_service.get_members())
     finally:
         client.shutdown()
-
-
-def _projected_again(case: Case) -> None:
-    """Look for the jobs as those who score or supervise do, until they are there."""
-
-    def there() -> bool:
-        try:
-            ensure_projection(case.settings)
-        except (FraudflowError, HazelcastError):
-            return False
-        return True
-
-    until(there, 60, "the projection")

@@ -27,6 +27,7 @@ DETECTED_BY = {
     "read_uncommitted": cases.aborted_input,
     "commit_by_itself": cases.slow_and_killed,
     "keep_the_producer": broker_frozen_inside_a_commit,
+    "end_out_of_turn": cases.aborted_before_the_next,
     "keep_the_metadata": cases.joined,
     "name_the_group_only": cases.zombie("before_begin"),
     "keep_the_batch": cases.joined_inside_a_take,

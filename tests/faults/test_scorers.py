@@ -48,6 +48,7 @@ def test_zombies(arena: Arena):
 def test_loop(arena: Arena):
     scenarios = (
         cases.aborted,
+        cases.aborted_before_the_next,
         cases.aborted_and_killed,
         cases.aborted_input,
         cases.joined,
