@@ -48,6 +48,8 @@ _ALLOWED = {
     e.Upper, e.Lower, e.Substring, e.Trim, e.Length,
 }  # fmt: skip
 _TABLE_PARTS = {"this", "alias"}
+# The names of the tree's own types. Another one is kept as it was written, and would be sent as it was written.
+_TYPE_PARTS = {"this"}
 # Columns of every mapping that no list names, the whole value among them: Hazelcast takes a name for one of these where
 # we would take it for an alias.
 _HIDDEN = {"this", "__key", "record", "credit_card_number"}
@@ -150,6 +152,7 @@ def safe(text: str, max_rows: int) -> str:
 def _check(node: Expr) -> None:
     if type(node) not in _ALLOWED:
         raise Refused(f"{_name(node)} is not allowed")
+    _check_parts(node)
     if isinstance(node, e.Table):
         # A table function, a schema, a sample, a hint: each is one more part of the table's node.
         parts = {part for part, value in node.args.items() if value}
@@ -163,6 +166,23 @@ def _check(node: Expr) -> None:
         raise Refused(f"{node.alias_or_name} cannot be a name of one's own")
     if isinstance(node, e.TableAlias) and node.columns:
         raise Refused("name columns where they are selected, not behind a table's name")
+
+
+def _check_parts(node: Expr) -> None:
+    """What is no node is written as it is: only names and values of one's own may be so, which are quoted then."""
+    if isinstance(node, e.DataType):
+        parts = {part for part, value in node.args.items() if value}
+        if parts - _TYPE_PARTS or type(node.this) is not e.DataType.Type:
+            raise Refused("a type of one's own is not allowed")
+    if not isinstance(node, e.Identifier | e.Literal) and any(map(_is_raw, node.args.values())):
+        raise Refused(f"{_name(node)} is not allowed with this")
+
+
+def _is_raw(value: object) -> bool:
+    """Whether a part of a node is text, and no keyword."""
+    if isinstance(value, list):
+        return any(map(_is_raw, value))
+    return isinstance(value, str) and not (value.isascii() and value.isalpha())
 
 
 def _is_from(node: Expr) -> bool:

@@ -13,6 +13,7 @@ FINE = [
     "GROUP BY category HAVING COUNT(*) > 3",
     "SELECT DISTINCT customer_city FROM predictionResult p WHERE p.amount BETWEEN 1 AND 2",
     "SELECT UPPER(merchant) || '!' FROM predictionResult",
+    "SELECT CAST(amount AS VARCHAR), TRIM(BOTH 'x' FROM merchant) FROM predictionResult",
     "SELECT merchant FROM predictionResult WHERE merchant = 'DROP MAPPING predictionResult; --'",
 ]
 
@@ -56,6 +57,10 @@ DENIED = {
     "homoglyph table": "SELECT * FROM prediсtionResult",  # noqa: RUF001 - a Cyrillic es
     "full-width keyword": "ＤＥＬＥＴＥ FROM predictionResult",  # noqa: RUF001 - full-width letters
     "card number": "SELECT credit_card_number FROM predictionResult",
+    "type that hides a statement": 'SELECT CAST(amount AS "// \nVARCHAR) AS a, SUBSTRING(credit_card_number,1,8) AS b '
+    'FROM predictionResult -- ") AS x FROM predictionResult',
+    "type that hides a name": 'SELECT CAST(amount AS "this") AS x FROM predictionResult',
+    "type with parts": "SELECT CAST(amount AS ARRAY<VARCHAR>) FROM predictionResult",
     "card number in a condition": "SELECT amount FROM predictionResult WHERE credit_card_number LIKE '4%'",
     "card number quoted": 'SELECT "credit_card_number" FROM predictionResult',
     "card number ordered by": "SELECT amount FROM predictionResult ORDER BY credit_card_number",
