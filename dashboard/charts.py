@@ -359,5 +359,6 @@ def anything(frame: pl.DataFrame) -> go.Figure | None:
 
 
 def _short(text: object, limit: int = 34) -> str:
-    text = str(text)
+    """Cut; what is a card number is masked before, for the beginning of one is none."""
+    text = str(show.masked(str(text)))
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -5,6 +5,8 @@ who has taken which case (for a while), and which customers' answers are on thei
 """
 
 import secrets
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -13,7 +15,7 @@ from typing import Any
 import msgspec
 import orjson
 import polars as pl
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from dashboard import labels, links, queries, show
 from dashboard.cluster import Cluster
@@ -36,6 +38,7 @@ FALSE_POSITIVE_REASONS = (
     "Other",
 )
 _DELIVERY_SECONDS = 10.0
+_POLL_SECONDS = 0.05
 # Until a label that was sent is known to every dashboard: so long a judged case stays taken.
 _KNOWN_SECONDS = 10
 # An answer that is neither kept nor given up after this long was that of a dashboard that died.
@@ -53,6 +56,7 @@ class Desk:
         self._settings, self._cluster, self._stream = settings, cluster, stream
         self._link_key = settings.dashboard.link_key.get_secret_value().encode()
         self._producer: Producer | None = None
+        self._making = threading.Lock()
 
     def claims(self) -> dict[str, str]:
         """Who has taken which case, of those that are not judged.
@@ -200,7 +204,7 @@ class Desk:
             ANSWERS, lambda answers: answers.put_if_absent(asked.link, attempt, ttl=_ANSWERING_SECONDS)
         )
         if first not in {None, attempt}:
-            raise LinkRefused("Your answer is being kept. Thank you.")
+            raise LinkRefused("An answer is being kept at this moment. Please look here again in a minute.")
         verdict = GENUINE if was_me else FRAUD
         try:
             self._say(Label(asked.transaction_number, verdict, "customer", "customer", link=asked.link))
@@ -224,21 +228,20 @@ class Desk:
 
     def _send(self, key: str, value: bytes) -> None:
         topic = self._settings.kafka.topics.labels
-        failures: list[str] = []
+        told: list[KafkaError | None] = []
+        deadline = time.monotonic() + _DELIVERY_SECONDS + 2
         try:
-            if self._producer is None:
-                self._producer = Producer(
+            with self._making:
+                producer = self._producer = self._producer or Producer(
                     client_config(self._settings.kafka)
                     | {"enable.idempotence": True, "message.timeout.ms": int(_DELIVERY_SECONDS * 1000), "log_level": 0}
                 )
-            self._producer.produce(
-                topic, value, key, on_delivery=lambda error, _: failures.append(str(error)) if error else None
-            )
-            left = self._producer.flush(_DELIVERY_SECONDS + 2)
+            producer.produce(topic, value, key, on_delivery=lambda error, _: told.append(error))
+            # Its own delivery, not everybody's: others may send at the same time, and poll for us.
+            while not told and time.monotonic() < deadline:
+                producer.poll(_POLL_SECONDS)
         except (KafkaException, BufferError) as error:
             cause = explained(error, "the verdict was not kept") if isinstance(error, KafkaException) else error
             raise TransientError(str(cause)) from error
-        if left or failures:
-            raise TransientError(
-                f"the verdict was not kept, please try again: {'; '.join(failures) or 'Kafka is slow'}"
-            )
+        if not told or told[0]:
+            raise TransientError(f"the verdict was not kept, please try again: {told[0] if told else 'Kafka is slow'}")

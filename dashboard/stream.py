@@ -217,10 +217,11 @@ class Stream:
         if not starts:
             return None, None, None
         consumer.assign(starts)
-        open_ends, times, newest, deadline = len(starts), [], 0, time.monotonic() + _TIMEOUT_SECONDS
+        open_ends = {(topic, start.partition) for start in starts}
+        times, newest, deadline = [], 0, time.monotonic() + _TIMEOUT_SECONDS
         while open_ends and time.monotonic() < deadline:
             messages, ended = arrived(consumer, len(starts) * _TAIL, 0.2)
-            open_ends -= len(ended)
+            open_ends.difference_update(ended)  # an end can be told again while others are read
             for message in messages:
                 newest = max(newest, message.timestamp()[1])
                 taken = (_decoded(message) or {}).get("transaction_processing_total_time")

@@ -101,6 +101,8 @@ class Whole:
         self._reset()
         self._lock = threading.Lock()
         self._known: dict[tuple, _Known] = {}
+        self._trouble: str | None = None
+        self._looked: datetime | None = None
         self.reading: float | None = 0.0
         """The share of the newest that is read, while they are read for the first time."""
         self.passed = 0
@@ -175,9 +177,9 @@ class Whole:
             state = self._kafka.state
             if known is None:
                 return Answer(None, None, None)
-            if not state.up:
-                return replace(known.answer, error=f"{state.name} is away")
-            return replace(known.answer, as_of=datetime.now(UTC)) if known.version == self._version else known.answer
+            if trouble := self._trouble or (None if state.up else f"{state.name} is away"):
+                return replace(known.answer, error=trouble)
+            return replace(known.answer, as_of=self._looked) if known.version == self._version else known.answer
 
     def _all(self) -> pl.DataFrame:
         return pl.concat([piece.rows for piece in self._pieces] or [_NOTHING])
@@ -190,7 +192,7 @@ class Whole:
 
     def _failed(self, reason: str) -> None:
         logger.warning("the whole is not counted: %s", reason)
-        self.reading = None
+        self.reading, self._trouble = None, reason
 
     def _follow(self) -> None:
         """Take the newest predictions and all that come, for ever."""
@@ -212,6 +214,7 @@ class Whole:
             behind, read = set(range(count)), 0
             while True:
                 messages, ended = arrived(consumer, _BATCH, _WAIT_SECONDS)
+                self._trouble, self._looked = None, datetime.now(UTC)
                 values = [message.value() or b"" for message in messages]
                 behind -= {number for _, number in ended}
                 moved = bool(values) and self._take(_packed(_decoded(values)))
