@@ -63,6 +63,10 @@ class TopicReader:
         """The offset behind each partition's last record, committed or not."""
         return self._offsets(OffsetSpec.latest())
 
+    def committed_ends(self) -> dict[int, int]:
+        """The same, but in front of the first transaction that is still open."""
+        return self._offsets(OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
+
     def offsets_at(self, timestamp_ms: int) -> dict[int, int]:
         """The first offset of each partition at or after a time; the end where there is none."""
         ends = self.ends()
@@ -150,13 +154,13 @@ class TopicReader:
         """Close the connection."""
         self._consumer.close()
 
-    def _offsets(self, spec: OffsetSpec | None) -> dict[int, int]:
+    def _offsets(
+        self, spec: OffsetSpec | None, isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+    ) -> dict[int, int]:
         ask: dict[TopicPartition, Any] = {TopicPartition(self.topic, p): spec for p in self._numbers}
 
         def answer() -> dict[int, int]:
-            found = self._admin.list_offsets(
-                ask, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_TIMEOUT_SECONDS
-            )
+            found = self._admin.list_offsets(ask, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_SECONDS)
             return {asked.partition: future.result().offset for asked, future in found.items()}
 
         return patiently(answer, f"cannot read the offsets of {self.topic}")

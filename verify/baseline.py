@@ -44,6 +44,10 @@ class Baseline:
         with path.open("wb") as file:
             np.savez(file, keys=self.keys, bits=self.bits, versions=np.array(self.versions, str))
 
+    def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """To which of these transactions it has a prediction."""
+        return np.isin(keys, self.keys)
+
     def compare(
         self, keys: NDArray[np.uint64], probabilities: NDArray[np.float64]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

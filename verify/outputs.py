@@ -26,6 +26,12 @@ class PredictionRecord(msgspec.Struct, gc=False):
     features_version: str = ""
 
 
+class TransactionRecord(msgspec.Struct, gc=False):
+    """What verification needs of a transaction, where there is a baseline."""
+
+    trans_num: str
+
+
 class DeadLetterRecord(msgspec.Struct, gc=False):
     """What verification needs of a dead letter."""
 
@@ -35,6 +41,7 @@ class DeadLetterRecord(msgspec.Struct, gc=False):
 
 
 decode_prediction = msgspec.json.Decoder(PredictionRecord).decode
+decode_transaction = msgspec.json.Decoder(TransactionRecord).decode
 decode_dead_letter = msgspec.json.Decoder(DeadLetterRecord).decode
 NOT_READABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 # As long as a card number can be (ISO/IEC 7812), should somebody number transactions so.
@@ -80,6 +87,7 @@ class Outputs:
     _keys: list[NDArray[np.uint64]] = field(default_factory=list)
     _probabilities: list[NDArray[np.float64]] = field(default_factory=list)
     _values: list[NDArray[np.uint64]] = field(default_factory=list)
+    _compared: list[NDArray[np.uint64]] = field(default_factory=list)
 
     def add_predictions(self, messages: Sequence[Message]) -> None:
         """Take in a batch of Predictions."""
@@ -140,6 +148,10 @@ class Outputs:
         """The digest of each prediction's JSON, in the order of `keys`."""
         return np.concatenate([np.zeros(0, np.uint64), *self._values])
 
+    def compared_keys(self) -> NDArray[np.uint64]:
+        """The digest of the transaction number of each prediction that the baseline knows."""
+        return np.concatenate([np.zeros(0, np.uint64), *self._compared])
+
     def _compare(
         self,
         baseline: Baseline,
@@ -149,6 +161,7 @@ class Outputs:
     ) -> None:
         known, same = baseline.compare(keys, probabilities)
         self.compared += int(known.sum())
+        self._compared.append(keys[known])
         wrong = np.flatnonzero(known & ~same)
         self.different += len(wrong)
         for row in wrong[: self.offenders - len(self.first_different)]:

@@ -7,7 +7,8 @@ those outputs; the group's offsets once more, which now cover those outputs; the
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from infra.settings import Settings
 from infra.topic_reader import GroupOffsets, Progress, TopicReader
 from verify.baseline import Baseline
 from verify.marks import Marks
-from verify.outputs import Outputs
+from verify.outputs import NOT_READABLE, Outputs, decode_transaction, digests
 from verify.projected import check_map
 from verify.verdict import Check, Verdict
 
@@ -49,6 +50,8 @@ class _Input:
     ends: dict[int, int]
     judged_from: dict[int, int]
     """Below, the answers may have fallen to their topics' retention."""
+    known: dict[int, list[NDArray[np.uint64]]]
+    """Of transactions to which the baseline has a prediction: offsets, and digests of the numbers."""
 
 
 def verify(settings: Settings, options: Options, progress: Progress = lambda _: None) -> Verdict:
@@ -71,7 +74,7 @@ def verify(settings: Settings, options: Options, progress: Progress = lambda _: 
         outputs = Outputs(kafka.topics.transactions, options.offenders, keep, baseline)
         horizon = _read(predictions, outputs.add_predictions, progress)
         horizon = max(horizon, _read(letters, outputs.add_dead_letters, progress))
-        source = _read_input(transactions, horizon, progress)
+        source = _read_input(transactions, horizon, baseline, progress)
         committed_after = group.committed()
     finally:
         for reader in (group, predictions, letters, transactions):
@@ -82,7 +85,7 @@ def verify(settings: Settings, options: Options, progress: Progress = lambda _: 
         no_loss,
         _no_duplicate(outputs, options),
         _in_order(outputs),
-        _same_answers(outputs),
+        _same_answers(outputs, source, options),
         _offsets_with_outputs(source, outputs, committed, committed_after, settings.scoring.group_id),
         _map_is_topic(settings, outputs, options, progress),
     ]
@@ -113,17 +116,35 @@ def _read(reader: TopicReader, add: Callable[[Sequence[Message]], None], progres
     return max((first.get(p, now) for p, start in starts.items() if start > 0), default=0)
 
 
-def _read_input(reader: TopicReader, horizon: int, progress: Progress) -> _Input:
+def _read_input(reader: TopicReader, horizon: int, baseline: Baseline | None, progress: Progress) -> _Input:
     starts, ends = reader.starts(), reader.ends()
     present: dict[int, Marks] = defaultdict(Marks)
+    known: dict[int, list[NDArray[np.uint64]]] = defaultdict(list)
     for messages in reader.read(starts, ends, progress):
         offsets: dict[int, list[int]] = defaultdict(list)
         for message in messages:
             offsets[message.partition() or 0].append(message.offset() or 0)
         for partition, found in offsets.items():
             present[partition].add(found)
+        if baseline is not None:
+            for partition, pairs in _known(messages, baseline):
+                known[partition].append(pairs)
     judged = reader.offsets_at(horizon) if horizon else starts
-    return _Input(present, starts, ends, {p: max(start, judged[p]) for p, start in starts.items()})
+    return _Input(present, starts, ends, {p: max(start, judged[p]) for p, start in starts.items()}, known)
+
+
+def _known(messages: Sequence[Message], baseline: Baseline) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+    """By partition, [2, N]: offset and digest of the number of transactions to which the baseline has a prediction."""
+    offsets: dict[int, list[int]] = defaultdict(list)
+    numbers: dict[int, list[bytes]] = defaultdict(list)
+    for message in messages:
+        with suppress(*NOT_READABLE):  # no transaction, which the baseline has no prediction to either
+            number = decode_transaction(message.value() or b"").trans_num.encode()
+            numbers[message.partition() or 0].append(number)
+            offsets[message.partition() or 0].append(message.offset() or 0)
+    for partition, found in numbers.items():
+        keys = digests(found)
+        yield partition, np.stack([np.array(offsets[partition], np.uint64), keys])[:, baseline.knows(keys)]
 
 
 def _no_loss(source: _Input, outputs: Outputs, committed: dict[int, int], options: Options) -> tuple[Check, int, int]:
@@ -175,13 +196,22 @@ def _in_order(outputs: Outputs) -> Check:
     return check
 
 
-def _same_answers(outputs: Outputs) -> Check:
+def _same_answers(outputs: Outputs, source: _Input, options: Options) -> Check:
     check = Check("D", "same answers: each probability equals the baseline's bit by bit")
     if outputs.baseline is None:
         check.state = "not checked"
         check.notes.append("no baseline: write one with --write-baseline, and compare a later run --against it")
         return check
     check.violate(outputs.different, outputs.first_different)
+    for p, known in source.known.items():
+        # What is answered, and by no prediction, has become a dead letter.
+        start = source.starts[p]
+        answered = outputs.sources[p].window(start, source.present[p].stop) > 0
+        offsets, keys = np.concatenate(known, axis=1)
+        places = offsets.astype(np.int64)
+        refused = places[answered[places - start] & ~np.isin(keys, outputs.compared_keys())]
+        check.violate(len(refused), _places("a dead letter, and a prediction in the baseline", p, refused, options))
+    check.offenders = check.offenders[: options.offenders]
     check.notes.append(f"{outputs.compared:,} compared")
     strangers = outputs.predictions - outputs.compared
     if strangers:

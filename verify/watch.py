@@ -27,12 +27,13 @@ class OffsetWatch:
         self._group = GroupOffsets(kafka, settings.scoring.group_id)
         self._predictions = TopicReader(kafka, kafka.topics.predictions)
         self._letters = TopicReader(kafka, kafka.topics.dead_letters)
-        self._trusted: dict[int, int] = defaultdict(int, self._group.committed())
         self._reached: dict[int, int] = defaultdict(int)
         self.looks = 0
         self.check = Check("E", "offsets with outputs: at no moment did a committed offset stand ahead of the answers")
+        # In front of what is under way, and before the offsets: what they cover by then is behind, or comes.
         for reader in (self._predictions, self._letters):
-            reader.seek(reader.ends())
+            reader.seek(reader.committed_ends())
+        self._trusted: dict[int, int] = defaultdict(int, self._group.committed())
 
     def look(self) -> None:
         """Look once.

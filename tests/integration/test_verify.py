@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -12,7 +13,9 @@ from infra.hazelcast import PREDICTIONS
 from infra.kafka import client_config
 from infra.settings import Settings, get_settings
 from tests.waiting import until
+from verify.baseline import Baseline
 from verify.marks import Marks
+from verify.outputs import digests
 from verify.verification import Options, Verdict, verify
 from verify.watch import OffsetWatch
 
@@ -146,6 +149,37 @@ def test_another_probability_than_the_baseline(log: Log, tmp_path):
     letters, verdict = found(log, against=calm)
     assert letters == "D"
     assert "transaction t3 (partition 0 offset 21)" in verdict.of("D").offenders[0]
+
+
+def test_a_dead_letter_where_the_baseline_has_a_prediction(log: Log, tmp_path):
+    log.send(log.topics.transactions, [{"trans_num": f"t{row}"} for row in range(ROWS)])
+    log.answers(range(ROWS))
+    log.commit(ROWS)
+    calm = tmp_path / "calm.npz"
+    found(log, write_baseline=calm)
+    log.send(log.topics.transactions, [{"trans_num": "another"}, {"trans_num": "t99"}])
+    log.answers([ROWS + 1], transaction_number="another")
+    letter = {"source_topic": log.topics.transactions, "source_partition": 0, "source_offset": ROWS + 2}
+    log.send(log.topics.dead_letters, [letter])
+    log.commit(ROWS + 3)
+    assert found(log, against=calm)[0] == "", "the baseline knows neither"
+    log.send(log.topics.transactions, [{"trans_num": "t0"}])
+    log.send(log.topics.dead_letters, [letter | {"source_offset": ROWS + 4}])
+    log.commit(ROWS + 5)
+    assert found(log, against=calm)[0] == "", "it has a prediction too"
+
+
+def test_dead_letters_are_not_the_baselines_answers(log: Log, tmp_path):
+    numbers, calm = [{"trans_num": f"t{row}"} for row in range(ROWS)], tmp_path / "calm.npz"
+    Baseline.of(digests([f"t{row}".encode() for row in range(ROWS)]), np.zeros(ROWS), ["m/f"]).write(calm)
+    log.send(log.topics.transactions, numbers)
+    log.answers(range(ROWS - 2), fraud_probability=0.0)
+    letter = {"source_topic": log.topics.transactions, "source_partition": 0}
+    log.send(log.topics.dead_letters, [letter | {"source_offset": row} for row in (ROWS - 2, ROWS - 1)])
+    log.commit(ROWS)
+    letters, verdict = found(log, against=calm)
+    assert (letters, verdict.of("D").violations) == ("D", 2)
+    assert verdict.of("D").offenders[0].endswith(f"partition 0 offset {ROWS - 2}")
 
 
 def test_offsets_ahead_of_the_answers_and_behind_them(log: Log):
