@@ -63,12 +63,16 @@ def export(file: Path, reason: Reason = None, key: Key = None) -> None:
     They are as they were sent: card numbers are not masked, and only you may read the file.
     """
     written = 0
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Made anew: a file that is there may be for others to read, and stays as it is until all is written.
+    part = file.with_name(file.name + ".part")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as out:
         for original in originals(get_settings().kafka, _chosen(reason, key)):
             value = original.value.decode(errors="surrogateescape")
             out.write(json.dumps({"key": original.letter.key, "value": value}) + "\n")
             written += 1
+    part.replace(file)
     typer.echo(f"{written:,} originals written to {file}: repair the values, then `resend --repaired {file}`")
 
 

@@ -32,7 +32,9 @@ console = Console(stderr=True, highlight=False)
 
 @app.command()
 def up(
-    members: Annotated[int, typer.Option(min=1, max=5, help="Hazelcast members.")] = 1,
+    members: Annotated[
+        int | None, typer.Option(min=1, max=5, help="Hazelcast members; left out, FRAUDFLOW_LOCAL__MEMBERS.")
+    ] = None,
 ) -> None:
     """Start what is not running of the local stack: Kafka, Hazelcast, Prefect, deployments, dashboard."""
     from infra.local import stack
@@ -176,7 +178,7 @@ def run(
             help="Of the simulator; the same gives the same. Left out, time goes on after the newest transaction.",
         ),
     ] = None,
-    processes: Annotated[int, typer.Option(min=0, help="Scorer processes; 0: one per core.")] = 0,
+    processes: Annotated[int, typer.Option(min=0, help="Scorer processes; 0: the setting, or one per core.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Run the whole pipeline once: load features, seed, score, project; then say what came of it.

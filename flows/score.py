@@ -41,12 +41,22 @@ def score(
         until_drained: end when every transaction that has arrived is scored; otherwise run until cancelled.
         model: path of an ONNX model, or s3://bucket/key; left out, the setting's or the project's own.
     """
+    # A flow that calls this one: the deployment's scorers may be at work, and two in one place would fence each other.
+    inline = bool(flow_run.parent_flow_run_id)
+    try:
+        return _score(processes, until_drained, model, inline)
+    except TerminalError as error:
+        if inline:
+            raise
+        # Not Failed: that is answered by another start, which would end the same way, for ever.
+        return Cancelled(message=str(error))  # type: ignore[return-value] - a state that a flow returns is its own
+
+
+def _score(processes: int, until_drained: bool, model: str | None, inline: bool) -> dict[str, Any]:
     settings = get_settings()
     count = processes or settings.scoring.processes or os.cpu_count() or 1
     environment = {"FRAUDFLOW_SCORING__MODEL": model if is_s3(model) else str(Path(model).resolve())} if model else {}
     logs, place = settings.local.home / "logs", ""
-    # A flow that calls this one: the deployment's scorers may be at work, and two in one place would fence each other.
-    inline = bool(flow_run.parent_flow_run_id)
     if inline:
         logs, place = logs / "inline", f"{flow_run.id}-"
         environment["FRAUDFLOW_SCORING__HEALTH_PORT"] = "0"
@@ -60,11 +70,6 @@ def score(
     projection.start()
     try:
         watch.run(fence)
-    except TerminalError as error:
-        if inline:
-            raise
-        # Not Failed: that is answered by another start, which would end the same way, for ever.
-        return Cancelled(message=str(error))  # type: ignore[return-value] - a state that a flow returns is its own
     finally:
         # However it ends - drained, cancelled, SIGTERM, an error - the scorers commit and leave first.
         watch.close(supervisor.drain())
@@ -114,8 +119,8 @@ class _Watch:
             if totals.state != before.state:
                 self._logger.info("scorers: %s", totals.state)
             if os.getppid() != self._parent:
-                self._logger.warning("the worker of this run is gone: draining")
-                return
+                # Failed, so that it is started again when there is a worker.
+                raise TransientError("the worker of this run is gone: the scorers were drained")
             if fence.ended:
                 self._logger.warning("the run is %s in the API: draining", fence.ended)
                 return

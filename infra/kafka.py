@@ -356,6 +356,10 @@ _TRANSIENT = _STARTING | {
     KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
     KafkaError.KAFKA_STORAGE_ERROR,
     KafkaError.UNSTABLE_OFFSET_COMMIT,
+    KafkaError.CONCURRENT_TRANSACTIONS,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED,
+    KafkaError._RESOLVE,  # a name server may be away; a name that is wrong is in the message
+    KafkaError._WAIT_COORD,
 }
 
 

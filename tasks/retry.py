@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hazelcast.errors import HazelcastError
 from prefect.client.schemas.objects import State, TaskRun
 
 from infra.errors import TransientError
@@ -15,7 +16,7 @@ def transient_only(task: Any, task_run: TaskRun, state: State) -> bool:
     """
     try:
         state.result()
-    except TransientError:
+    except (TransientError, HazelcastError):  # of Hazelcast, nothing that its client says is for a person to mend
         return True
     except Exception:  # noqa: BLE001 - whatever else a task raises is for a person
         return False

@@ -15,6 +15,11 @@ POOL = "local"
 # Of the local pipeline's deployments in prefect.yaml; those for AWS, which run in the pool too, have another.
 TAG = "fraudflow"
 LONG_RUNNING = "score"
+# All of this project's: a server may be shared, and what runs there for others is none of our business.
+FLOWS = (
+    *("expire", "load-features", "monitor", "pipeline", "project", "promote", "provision"),
+    *("scale", LONG_RUNNING, "seed-transactions", "teardown", "train", "watch"),
+)
 
 # Prefect's worker gives a cancelled flow 30 s to drain before it kills it, and a few seconds around that.
 _CANCEL_SECONDS = 45
@@ -152,12 +157,13 @@ def _runs_here(infrastructure_pid: str, home: Path) -> bool:
 def _silent_runs_crash() -> dict[str, Any]:
     return {
         "name": "fraudflow: runs that fell silent have crashed",
-        "description": f"{_OURS} No heartbeat for {_SILENT_SECONDS} s.",
+        "description": f"{_OURS} No heartbeat of a flow of fraudflow for {_SILENT_SECONDS} s.",
         "enabled": True,
         "trigger": {
             "type": "event",
             "posture": "Proactive",
             "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
+            "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)},
             "for_each": ["prefect.resource.id"],
             "after": [_HEARTBEAT],
             "expect": [_HEARTBEAT, *_ENDED, _CRASHED],

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +232,67 @@ def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(
     assert ended(api, second)["state_type"] == "CANCELLED"
     until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, what="an empty group")
     assert api.get(f"/flow_runs/{second}")["state_type"] == "CANCELLED"
+
+
+@pytest.mark.slow
+def test_scoring_comes_back_when_its_worker_dies_alone_or_with_it(
+    up: Settings, api: PrefectApi, deployment, command, data: Path
+):
+    client = connect(up.hazelcast)
+    FeatureStore(client).load(read_feature_files(data))
+    client.shutdown()
+
+    def worker() -> psutil.Process:
+        started = Registry(up.local.home).alive(stack.WORKER)
+        assert started is not None
+        return psutil.Process(started.pid)
+
+    def scores() -> str | None:
+        live = [run["id"] for run in runs_of(api, "score/local") if run["state_type"] == "RUNNING"]
+        return live[0] if live and group_members(up.kafka, up.scoring.group_id) == 1 else None
+
+    deployment("score/local", processes=1)
+    first = until(scores, what="a scorer in the group")
+    worker().kill()
+    state = ended(api, first)
+    assert state["state_type"] == "FAILED"
+    assert "the worker of this run is gone" in state["state"]["message"]
+    until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, what="an empty group")
+    stack.up(up, services={stack.WORKER})
+    second = until(scores, what="a new run")
+
+    foreign = _silent_run_of_somebody_else(api)
+    pid = int(api.get(f"/flow_runs/{second}")["infrastructure_pid"].rpartition(":")[2])
+    for process in (worker(), psutil.Process(pid)):
+        process.kill()
+    # Nobody is left to say that it died; that it says nothing is seen after 150 s.
+    until(lambda: api.get(f"/flow_runs/{second}")["state_type"] == "CRASHED", 240, "the end of the silent run")
+    assert api.get(f"/flow_runs/{foreign}")["state_type"] == "RUNNING"
+    stack.up(up, services={stack.WORKER})
+    third = until(scores, what="a new run")
+    command("prefect", "flow-run", "cancel", third)
+    assert ended(api, third)["state_type"] == "CANCELLED"
+
+
+def _silent_run_of_somebody_else(api: PrefectApi) -> str:
+    """A run of a flow that is not ours, after one heartbeat."""
+    flow = api.post("/flows/", {"name": "somebody-elses"})["id"]
+    run = api.post("/flow_runs/", {"flow_id": flow, "state": {"type": "RUNNING"}})["id"]
+    heartbeat = {
+        "id": str(uuid.uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+        "related": [
+            {
+                "prefect.resource.id": f"prefect.flow.{flow}",
+                "prefect.resource.role": "flow",
+                "prefect.resource.name": "somebody-elses",
+            }
+        ],
+    }
+    api.post("/events", [heartbeat])
+    return run
 
 
 @pytest.mark.slow
