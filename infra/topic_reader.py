@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from infra.errors import FraudflowError, TerminalError, TransientError
 from infra.kafka import (
@@ -66,6 +66,22 @@ class TopicReader:
     def committed_ends(self) -> dict[int, int]:
         """The same, but in front of the first transaction that is still open."""
         return self._offsets(OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
+
+    def kept_seconds(self) -> float:
+        """How old a record is at least that retention deletes; 0 where that is not known.
+
+        Raises:
+            TransientError: the cluster does not answer.
+        """
+        resource = ConfigResource(ConfigResource.Type.TOPIC, self.topic)
+        (asked,) = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS).values()
+        try:
+            kept_ms = int(asked.result()["retention.ms"].value)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                return 0.0
+            raise explained(error, f"cannot see how long {self.topic} keeps records") from error
+        return max(kept_ms / 1000, 0.0)  # kept for ever is -1: somebody has deleted them
 
     def offsets_at(self, timestamp_ms: int) -> dict[int, int]:
         """The first offset of each partition at or after a time; the end where there is none."""

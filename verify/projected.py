@@ -19,6 +19,8 @@ from verify.verdict import Check
 
 # Hazelcast keeps the bound by partition, and these are not all equally full: it begins to push out early.
 _FULL = 0.9
+# And what is left of a bounded map at the least.
+_KEPT = 0.5
 _CHUNK = 5_000
 _LOOK_SECONDS = 0.5
 
@@ -42,6 +44,7 @@ def check_map(
     topic = _Topic(outputs)
     room = projection.max_entries * max(1, len(client.cluster_service.get_members()))
     bounded = projection.ttl_seconds > 0 or len(topic.distinct) > _FULL * room
+    least = 0 if projection.ttl_seconds > 0 else min(len(topic.distinct), int(_KEPT * room))
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -49,8 +52,9 @@ def check_map(
         except HazelcastError as error:
             raise TransientError(f"Hazelcast does not answer: {error}") from error
         strangers = len(np.setdiff1d(held, topic.distinct))
-        missing = len(topic.distinct) - (len(held) - strangers)
-        if (not different and (bounded or not missing)) or time.monotonic() > deadline:
+        kept = len(held) - strangers
+        missing = len(topic.distinct) - kept
+        if (not different and kept >= least and (bounded or not missing)) or time.monotonic() > deadline:
             break
         progress(f"{PREDICTIONS}: {missing:,} missing, {different:,} different; waiting for the projection")
         time.sleep(_LOOK_SECONDS)
@@ -58,7 +62,9 @@ def check_map(
     check.notes.append(f"{len(held):,} entries, {len(topic.distinct):,} transaction numbers in the topic")
     if strangers:
         check.notes.append(f"{strangers:,} entries came after the topic was read, or retention took their records")
-    if bounded and missing:
+    if kept < least:
+        check.violate(least - kept, [f"{kept:,} of the topic's are in the map, which has room for {room:,}"])
+    elif bounded and missing:
         check.notes.append(f"{missing:,} are beyond the map's bound of {room:,} entries or its time to live")
     elif missing:
         check.violate(missing, [f"{missing:,} transaction numbers of the topic are not in the map"])

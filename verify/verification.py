@@ -112,8 +112,10 @@ def _read(reader: TopicReader, add: Callable[[Sequence[Message]], None], progres
         for message in messages if len(first) < len(starts) else ():
             first.setdefault(message.partition() or 0, message.timestamp()[1])
         add(messages)
-    now = int(time.time() * 1000)
-    return max((first.get(p, now) for p, start in starts.items() if start > 0), default=0)
+    cut = [p for p, start in starts.items() if start > 0]
+    # Where nothing is left, all there was is older than the topic keeps anything: of dead letters, which are rare.
+    emptied = int((time.time() - reader.kept_seconds()) * 1000) if set(cut) - first.keys() else 0
+    return max((first.get(p, emptied) for p in cut), default=0)
 
 
 def _read_input(reader: TopicReader, horizon: int, baseline: Baseline | None, progress: Progress) -> _Input:

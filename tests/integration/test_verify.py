@@ -239,6 +239,36 @@ def test_the_map(log: Log, client):
     assert (letters, verdict.of("F").violations) == ("F", 1)
 
 
+def test_an_empty_map_is_not_one_that_is_full(log: Log, client):
+    log.transactions()
+    log.answers(range(ROWS))
+    log.commit(ROWS)
+    held = client.get_map(PREDICTIONS).blocking()
+    log.settings.projection.max_entries = ROWS // 2
+    options = {"with_map": True, "map_seconds": 0}
+    letters, verdict = found(log, **options)
+    assert (letters, verdict.of("F").violations) == ("F", ROWS // 4)
+    for offset in range(ROWS // 2):
+        held.put(f"t{offset}", json.dumps(answer(offset)))
+    letters, verdict = found(log, **options)
+    assert letters == ""
+    assert any("beyond the map's bound" in note for note in verdict.of("F").notes)
+
+
+def test_a_loss_is_seen_where_all_dead_letters_are_gone(log: Log):
+    log.transactions()
+    letter = {"source_topic": log.topics.transactions, "source_partition": 0, "source_offset": 0}
+    log.send(log.topics.dead_letters, [letter])
+    log.answers(range(1, ROWS - 1))
+    log.commit(ROWS)
+    admin = AdminClient(client_config(log.settings.kafka))
+    for future in admin.delete_records([TopicPartition(log.topics.dead_letters, 0, 2)]).values():
+        future.result()
+    letters, verdict = found(log)
+    assert "A" in letters
+    assert f"lost: partition 0 offset {ROWS - 1}" in verdict.of("A").offenders
+
+
 def test_what_retention_deleted_is_not_judged(log: Log):
     log.transactions()
     log.answers(range(ROWS))
