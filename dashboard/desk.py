@@ -145,6 +145,8 @@ class Desk:
             CaseRefused: somebody else has spoken, or has the case, since it was drawn.
             TransientError: Kafka did not take it, or Hazelcast is away; nothing is known to have been said.
         """
+        if not self._stream.labels_read:
+            raise TransientError("the verdicts are still being read: try again in a moment")
         number, newest = label.transaction_number, self._stream.label(label.transaction_number)
         if newest is not None and newest.at != seen:
             what = VERDICTS.get(newest.verdict, newest.verdict).lower()

@@ -14,6 +14,7 @@ from dashboard.queries import BANDS, COARSE_BANDS, at_or_above
 _DAYS_DRAWN = 21
 # So many of the newest days are compared with those before, of which there must be as many at least.
 _NEWEST_DAYS = 7
+_MISDATED = 0.001
 
 # Columns of counts by band of score: what `together` gives, and `from_labels` makes of labels.
 SCHEMA = {
@@ -89,6 +90,14 @@ def by(counts: pl.DataFrame, threshold: float, key: str) -> pl.DataFrame:
     )
 
 
+def of_models(counts: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """Transactions and alerts per `model_version`, and precision and recall where the truth is known."""
+    alerts = pl.col("transactions").filter(pl.col("band") >= at_or_above(threshold)).sum()
+    known = by(counts, threshold, "model_version").select("model_version", "precision", "recall")
+    all_of = counts.group_by("model_version").agg(transactions=pl.col("transactions").sum(), alerts=alerts)
+    return all_of.join(known, "model_version", how="left").sort("model_version")
+
+
 def periods(counts: pl.DataFrame) -> tuple[str, pl.DataFrame]:
     """With a column `period`: the day, or the first day of the week if there are many days. Returns which."""
     day = pl.col("day").str.to_date(strict=False)
@@ -99,25 +108,29 @@ def periods(counts: pl.DataFrame) -> tuple[str, pl.DataFrame]:
 
 def drift(counts: pl.DataFrame) -> Drift | None:
     """The newest days against those before; None if there are too few."""
-    days = counts.select(pl.col("day").str.to_date(strict=False)).drop_nulls().to_series().unique().sort()
-    if not len(days):
+    dated = counts.with_columns(pl.col("day").str.to_date(strict=False)).drop_nulls("day")
+    sizes = dated.group_by("day").agg(pl.col("transactions").sum()).sort("day")
+    if sizes.is_empty():
         return None
-    newest = days[-1]
+    # A shop's clock may be years ahead: a thousandth of all may lie behind what is taken for the newest day.
+    sizes = sizes.with_columns(share=pl.col("transactions").cum_sum() / pl.col("transactions").sum())
+    newest = sizes.filter(pl.col("share") >= 1 - _MISDATED)["day"][0]
     assert isinstance(newest, date)  # noqa: S101 - tells the type checker
+    days = sizes["day"]
     since = newest - timedelta(days=_NEWEST_DAYS - 1)
     before = int((days < since).sum())
     if before < _NEWEST_DAYS:
         return None
-    is_new = pl.col("day") >= since.isoformat()
+    is_new = pl.col("day").is_between(pl.lit(since.isoformat()), pl.lit(newest.isoformat()))
+    is_old = pl.col("day") < since.isoformat()
     bands = (
         counts.group_by(_coarse())
-        .agg(before=pl.col("transactions").filter(~is_new).sum(), newest=pl.col("transactions").filter(is_new).sum())
+        .agg(before=pl.col("transactions").filter(is_old).sum(), newest=pl.col("transactions").filter(is_new).sum())
         .sort("band")
     )
     # Half a transaction in an empty band: the index has no value for a share of zero.
-    shares = {
-        name: (bands[name].cast(pl.Float64).clip(0.5) / max(bands[name].sum(), 1)) for name in ("before", "newest")
-    }
+    filled = {name: bands[name].cast(pl.Float64).clip(0.5) for name in ("before", "newest")}
+    shares = {name: column / column.sum() for name, column in filled.items()}
     psi = sum((new - old) * math.log(new / old) for old, new in zip(shares["before"], shares["newest"], strict=True))
     return Drift(psi, since.isoformat(), before, bands.with_columns(**shares))
 

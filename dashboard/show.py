@@ -106,7 +106,9 @@ def masked_frame(frame: pl.DataFrame) -> pl.DataFrame:
     for column in frame.iter_columns():
         cells = column.to_list()
         hidden = [masked(cell) for cell in cells]
-        columns.append(column if hidden == cells else pl.Series(column.name, [str(c) for c in hidden]))
+        columns.append(
+            column if hidden == cells else pl.Series(column.name, [None if c is None else str(c) for c in hidden])
+        )
     return pl.DataFrame(columns)
 
 

@@ -173,7 +173,9 @@ class Whole:
                     self._known.pop(forgotten)
                     for piece in pieces:
                         piece.counted.pop(forgotten, None)
-                self._known[key] = known
+            if known is not None:
+                self._known.pop(key, None)
+                self._known[key] = known  # the newest used is the last to be forgotten
             state = self._kafka.state
             if known is None:
                 return Answer(None, None, None)

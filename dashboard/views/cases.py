@@ -61,6 +61,11 @@ def _open(number: str | None) -> None:
 def _queue(shared: Services, who: str) -> None:
     if "case" in st.query_params:  # a row was clicked
         st.rerun()
+    if not shared.stream.labels_read:
+        st.info(
+            "The verdicts are still being read: until then, judged cases would look open.", icon=":material/hourglass:"
+        )
+        return
     settings = shared.settings
     threshold = shared.threshold.alert
     answer, cases = _largest_open(shared, threshold)

@@ -122,8 +122,8 @@ def _versions(counts: pl.DataFrame | None, beside: pl.DataFrame | None, threshol
     if counts is None or not counts.height:
         st.caption("No predictions yet.")
         return
-    versions = quality.by(counts, threshold, "model_version")
-    challengers = None if beside is None else quality.by(beside, threshold, "model_version")
+    versions = quality.of_models(counts, threshold)
+    challengers = None if beside is None else quality.of_models(beside, threshold)
     rows = [(row, "decided") for row in versions.iter_rows(named=True)]
     if challengers is not None:
         rows += [(row, "challenger, beside the champion") for row in challengers.iter_rows(named=True)]
@@ -145,9 +145,7 @@ def _versions(counts: pl.DataFrame | None, beside: pl.DataFrame | None, threshol
         names = ", ".join(
             f"{row['model_version']} on {row['transactions']:,}" for row, part in rows if part != "decided"
         )
-        st.caption(
-            f"Challengers on trial, and the transactions that they scored with a known truth: {show.markdown(names)}."
-        )
+        st.caption(f"Challengers on trial, and the transactions that they scored: {show.markdown(names)}.")
     elif versions.height < 2:
         st.caption(
             "One model has made all of these predictions. A challenger that scores beside it, or a new champion, has a "
