@@ -254,9 +254,8 @@ def test_scoring_comes_back_when_its_worker_dies_alone_or_with_it(
     deployment("score/local", processes=1)
     first = until(scores, what="a scorer in the group")
     worker().kill()
-    state = ended(api, first)
-    assert state["state_type"] == "FAILED"
-    assert "the worker of this run is gone" in state["state"]["message"]
+    # Either is answered by another start.
+    assert ended(api, first)["state_type"] in {"CRASHED", "FAILED"}
     until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, what="an empty group")
     stack.up(up, services={stack.WORKER})
     second = until(scores, what="a new run")
