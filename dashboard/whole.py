@@ -166,7 +166,7 @@ class Whole:
                 version, pieces = self._version, self._pieces
                 counts = pl.concat([piece.count(key, work) for piece in pieces] or [work(_NOTHING)])
                 frame = counts.group_by(keys).agg(pl.all().sum()) if keys else counts.sum()
-                answer, now = Answer(_plain(frame), datetime.now(UTC), None), time.monotonic()
+                answer, now = Answer(_plain(frame), self._looked, None), time.monotonic()
                 known = _Known(version, answer, now + max(_FRESH_SECONDS, _REST_FACTOR * (now - began)))
                 while len(self._known) >= _REMEMBERED:
                     forgotten = next(iter(self._known))
