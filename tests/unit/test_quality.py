@@ -28,7 +28,11 @@ def test_one_date_in_years_is_no_other_population():
 
 
 def test_models_are_told_apart_without_a_known_truth():
-    rows = [("a", "2026-01-01", None, 90, 4, 3.6), ("b", "2026-01-01", 1, 90, 2, 1.8), ("b", "2026-01-01", 0, 0, 5, 0.0)]
+    rows = [
+        ("a", "2026-01-01", None, 90, 4, 3.6),
+        ("b", "2026-01-01", 1, 90, 2, 1.8),
+        ("b", "2026-01-01", 0, 0, 5, 0.0),
+    ]
     found = of_models(_counts(rows), 0.5).to_dicts()
     assert [(row["model_version"], row["transactions"]) for row in found] == [("a", 4), ("b", 7)]
     assert (found[0]["precision"], found[1]["precision"], found[1]["recall"]) == (None, 1.0, 1.0)
