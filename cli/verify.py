@@ -45,7 +45,8 @@ def verify(
 
     C: in order. Source offsets rise within a partition of Predictions.
 
-    D: same answers. With --against, each probability equals the baseline's, bit by bit.
+    D: same answers. With --against, each probability equals the baseline's, bit by bit, and what has one there is no
+    dead letter.
 
     E: offsets. They stand right behind the last answer; with --watch, they are never ahead of it.
 
