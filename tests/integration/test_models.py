@@ -202,11 +202,14 @@ def test_a_snapshot_shortens_the_way_back_and_a_damaged_one_changes_nothing(
 
 
 def bookmarks(settings: Settings) -> list[tuple[int, Bookmark]]:
-    """The committed offset of each partition, with what was committed beside it."""
+    """The committed offset of each partition, with what was committed beside it.
+
+    The answer waits for the transaction that a killed scorer left open, for 10 s.
+    """
     ask = [TopicPartition(settings.kafka.topics.transactions, number) for number in range(settings.kafka.partitions)]
     consumer = Consumer(client_config(settings.kafka) | {"group.id": settings.scoring.group_id})
     try:
-        return [(at.offset, decode_bookmark(at.metadata)) for at in consumer.committed(ask, timeout=10)]
+        return [(at.offset, decode_bookmark(at.metadata)) for at in consumer.committed(ask, timeout=30)]
     finally:
         consumer.close()
 
