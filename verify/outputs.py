@@ -77,8 +77,6 @@ class Outputs:
     fallen: int = 0
     """Predictions behind one of a later source."""
     first_fallen: list[str] = field(default_factory=list)
-    compared: int = 0
-    """Predictions that the baseline knows."""
     different: int = 0
     first_different: list[str] = field(default_factory=list)
     versions: set[str] = field(default_factory=set)
@@ -160,7 +158,6 @@ class Outputs:
         records: Sequence[PredictionRecord],
     ) -> None:
         known, same = baseline.compare(keys, probabilities)
-        self.compared += int(known.sum())
         self._compared.append(keys[known])
         wrong = np.flatnonzero(known & ~same)
         self.different += len(wrong)

@@ -17,9 +17,9 @@ TAG = "fraudflow"
 LONG_RUNNING = "score"
 # All of this project's: a server may be shared, and what runs there for others is none of our business.
 FLOWS = (
-    *("expire", "load-features", "monitor", "pipeline", "project", "promote", "provision"),
-    *("scale", LONG_RUNNING, "seed-transactions", "teardown", "train", "watch"),
-)
+    "expire", "load-features", "monitor", "pipeline", "project", "promote", "provision", "scale", LONG_RUNNING,
+    "seed-transactions", "teardown", "train", "watch",
+)  # fmt: skip
 
 # Prefect's worker gives a cancelled flow 30 s to drain before it kills it, and a few seconds around that.
 _CANCEL_SECONDS = 45
