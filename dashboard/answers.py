@@ -30,7 +30,7 @@ _LOOKED_AT_SECONDS = 15.0
 _IDLE_SECONDS, _LONGEST_REST_SECONDS = 0.25, 60.0
 # Questions that run at once. More would only wait for each other on the members' cores.
 _WORKERS = 2
-_REMEMBERED = 400
+_REMEMBERED, _REMEMBERED_BYTES = 400, 128 << 20
 _AGAIN_AFTER_ERROR_SECONDS = 2.0
 # A part of a page that is drawn without its answer is empty until it is drawn again: for up to 10 s.
 _PATIENCE_SECONDS = 2.5
@@ -62,6 +62,8 @@ class _Entry:
     question: Question
     """As it was asked last."""
     frame: pl.DataFrame | None = None
+    size: int = 0
+    """Bytes of the frame."""
     as_of: datetime | None = None
     asked: float = 0.0
     """When the newest answer came."""
@@ -107,8 +109,9 @@ class Answers:
             entry = self._entries.setdefault(question, _Entry(question))
             entry.question = question
             self._entries.move_to_end(question)
-            while len(self._entries) > _REMEMBERED:
-                self._entries.popitem(last=False)
+            held = sum(one.size for one in self._entries.values())
+            while len(self._entries) > _REMEMBERED or (held > _REMEMBERED_BYTES and len(self._entries) > 1):
+                held -= self._entries.popitem(last=False)[1].size
             return entry
 
     def _begin(self, entry: _Entry, fresh_seconds: float) -> "Future[None] | None":
@@ -156,6 +159,7 @@ class Answers:
             entry.error = "the dashboard made a mistake; its log says more"
         else:
             entry.frame, entry.as_of, entry.error = frame, datetime.now(UTC), None
+            entry.size = int(frame.estimated_size())
         entry.asked = time.monotonic()
 
 

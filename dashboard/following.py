@@ -4,16 +4,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.errors import FraudflowError
-from infra.kafka import explained, reader_config
+from infra.kafka import explained, partitions_now, reader_config
 from infra.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 2.0
+_GROWTH_SECONDS = 10.0
 
 
 def for_ever(name: str, work: Callable[[], None], failed: Callable[[str], None]) -> None:
@@ -65,3 +67,24 @@ def arrived(consumer: Consumer, count: int, seconds: float) -> tuple[list[Messag
         elif error.code() not in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
             raise KafkaException(error)
     return messages, ended
+
+
+class Growth:
+    """Takes in the partitions that topics get while they are followed, each from its beginning."""
+
+    def __init__(self, consumer: Consumer, known: dict[str, int]):
+        """`known`: how many partitions of each topic the consumer follows."""
+        self._consumer, self._known = consumer, dict(known)
+        self._look = time.monotonic() + _GROWTH_SECONDS
+
+    def take_in(self) -> None:
+        """Look for new ones, every ten seconds; to be called in between."""
+        if time.monotonic() < self._look:
+            return
+        with suppress(KafkaException):  # Kafka is away: what it has got meanwhile is seen when it is back
+            for topic, known in self._known.items():
+                there = partitions_now(self._consumer, topic, known)
+                if there > known:
+                    self._consumer.incremental_assign([TopicPartition(topic, p, 0) for p in range(known, there)])
+                    self._known[topic] = there
+        self._look = time.monotonic() + _GROWTH_SECONDS

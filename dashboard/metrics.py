@@ -24,10 +24,12 @@ class Collector:
     def collect(self) -> Iterator[Metric]:
         """The metrics of now."""
         up = GaugeMetricFamily("fraudflow_system_up", "1 if the system answers the dashboard", labels=["system"])
-        for state in (self._shared.cluster.watched.state, self._shared.stream.watched.state):
+        kafka = self._shared.stream.watched.state
+        for state in (self._shared.cluster.watched.state, kafka):
             up.add_metric([state.name.lower()], float(state.up))
         yield up
-        if self._shared.stream.samples:
+        # What is old is left out: to Prometheus every number that is served is one of now.
+        if kafka.up and self._shared.stream.samples:
             last = self._shared.stream.samples[-1]
             for name, text, value in (
                 ("predictions_per_second", "Rate of the Predictions topic", last.per_second),
@@ -39,6 +41,8 @@ class Collector:
                 if value is not None:
                     yield GaugeMetricFamily(f"fraudflow_{name}", text, value=value)
         bands = self._shared.whole.count(Filters(), "band")
+        if bands.error:
+            return
         for part, text, (number, amount) in (
             ("", "The newest predictions, counted from Kafka", tally.total(bands.frame)),
             (

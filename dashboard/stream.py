@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ import orjson
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from dashboard import labels
-from dashboard.following import arrived, follower, for_ever
+from dashboard.following import Growth, arrived, follower, for_ever
 from dashboard.labels import Label
 from dashboard.state import Watched
 from infra.errors import TransientError
@@ -35,6 +36,7 @@ _ALERTS, _LABELS, _SAMPLES = 200, 200_000, 450
 _MARKERS = 100
 # Newest predictions of each partition that a look at the latency takes in.
 _TAIL = 200
+_FOLLOWER, _PROBE = "following alerts and labels", "watching Kafka"
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class Stream:
         """When something was scored last, if transactions have been waiting since."""
         self.labels_read = False
         """Whether all labels are known that there were when this process began."""
-        for_ever("following alerts and labels", self._follow, watched.away)
-        for_ever("watching Kafka", self._probe, watched.away)
+        for name, work in ((_FOLLOWER, self._follow), (_PROBE, self._probe)):
+            for_ever(name, work, partial(watched.away, who=name))
 
     def alerts(self) -> list[Alert]:
         """The newest alerts, the newest first."""
@@ -138,8 +140,11 @@ class Stream:
                 raise TransientError("the topics do not exist yet: run the deployment `provision`")
             consumer.assign(starts)
             self._alerts, unread = [], set(range(present.get(topics.labels, 0)))
+            growth = Growth(consumer, {topic: present.get(topic, 0) for topic in (topics.labels, topics.alerts)})
             while True:
                 messages, ended = arrived(consumer, 500, 0.5)
+                self.watched.up(_FOLLOWER)
+                growth.take_in()
                 for message in messages:
                     self._take(message)
                     if message.topic() == topics.labels:
@@ -191,7 +196,7 @@ class Stream:
                 self.stands_still_since = moved if (now - moved).total_seconds() > _STILL_SECONDS else None
                 rate = (look.passed - before.passed) / (look.at - before.at) if before else 0.0
                 self.samples.append(Sample(now, arrived, scored, rate, lag, *tail))
-                self.watched.up()
+                self.watched.up(_PROBE)
                 before = look
                 time.sleep(PROBE_SECONDS)
         finally:

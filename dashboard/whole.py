@@ -19,7 +19,7 @@ import polars.selectors as cs
 from confluent_kafka import TopicPartition
 
 from dashboard.answers import Answer
-from dashboard.following import arrived, follower, for_ever
+from dashboard.following import Growth, arrived, follower, for_ever
 from dashboard.queries import AMOUNT_EDGES, BANDS, BEFORE_CARD, LOWEST, Filters, Since
 from dashboard.state import Watched
 from infra.errors import TransientError
@@ -34,7 +34,8 @@ _BATCH, _WAIT_SECONDS = 10_000, 0.5
 _FRESH_SECONDS, _REST_FACTOR = 2.0, 50.0
 # Pieces that the newest are kept in: the oldest piece goes as a whole.
 _PIECES = 16
-_REMEMBERED = 500
+# What is counted in the pieces goes with the answer that it makes up, and is up to as many times as large.
+_REMEMBERED, _REMEMBERED_BYTES = 500, 16 << 20
 # Counts are kept with a piece if they are that much smaller: by merchant, and not by customer.
 _MUCH_SMALLER = 32
 
@@ -65,6 +66,8 @@ _COUNTS = {"transactions": pl.len().cast(pl.Int64), "total": pl.col("amount").su
 class _Known:
     version: int
     answer: Answer
+    size: int
+    """Bytes of its frame."""
     rests_until: float
 
 
@@ -166,13 +169,10 @@ class Whole:
                 version, pieces = self._version, self._pieces
                 counts = pl.concat([piece.count(key, work) for piece in pieces] or [work(_NOTHING)])
                 frame = counts.group_by(keys).agg(pl.all().sum()) if keys else counts.sum()
-                answer, now = Answer(_plain(frame), self._looked, None), time.monotonic()
-                known = _Known(version, answer, now + max(_FRESH_SECONDS, _REST_FACTOR * (now - began)))
-                while len(self._known) >= _REMEMBERED:
-                    forgotten = next(iter(self._known))
-                    self._known.pop(forgotten)
-                    for piece in pieces:
-                        piece.counted.pop(forgotten, None)
+                plain, now = _plain(frame), time.monotonic()
+                answer, size = Answer(plain, self._looked, None), int(plain.estimated_size())
+                known = _Known(version, answer, size, now + max(_FRESH_SECONDS, _REST_FACTOR * (now - began)))
+                self._forget(pieces)
             if known is not None:
                 self._known.pop(key, None)
                 self._known[key] = known  # the newest used is the last to be forgotten
@@ -182,6 +182,15 @@ class Whole:
             if trouble := self._trouble or (None if state.up else f"{state.name} is away"):
                 return replace(known.answer, error=trouble)
             return replace(known.answer, as_of=self._looked) if known.version == self._version else known.answer
+
+    def _forget(self, pieces: Sequence[_Piece]) -> None:
+        """Make room for one more answer: the one that nobody has asked for the longest goes first."""
+        held = sum(known.size for known in self._known.values())
+        while self._known and (len(self._known) >= _REMEMBERED or held > _REMEMBERED_BYTES):
+            forgotten = next(iter(self._known))
+            held -= self._known.pop(forgotten).size
+            for piece in pieces:
+                piece.counted.pop(forgotten, None)
 
     def _all(self) -> pl.DataFrame:
         return pl.concat([piece.rows for piece in self._pieces] or [_NOTHING])
@@ -213,9 +222,10 @@ class Whole:
                 cut |= high - share > low
             consumer.assign(starts)
             self._reset()
-            behind, read = set(range(count)), 0
+            behind, read, growth = set(range(count)), 0, Growth(consumer, {topic: count})
             while True:
                 messages, ended = arrived(consumer, _BATCH, _WAIT_SECONDS)
+                growth.take_in()
                 self._trouble, self._looked = None, datetime.now(UTC)
                 values = [message.value() or b"" for message in messages]
                 behind -= {number for _, number in ended}

@@ -5,9 +5,22 @@ from itertools import chain
 from typing import Any
 
 from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient, NewPartitions
 
+from infra.kafka import client_config, partitions
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
+from tests.waiting import until
+
+
+def grow(kafka: KafkaSettings, topic: str, count: int) -> None:
+    """Give a topic so many partitions, and wait until a broker names them.
+
+    The controller has them at once; a producer that asks a broker sooner than the broker has heard of one gives up.
+    """
+    admin = AdminClient(client_config(kafka))
+    admin.create_partitions([NewPartitions(topic, count)])[topic].result(30)
+    until(lambda: partitions(kafka)[topic] == count, 30, "the broker's word of the new partitions")
 
 
 def read(kafka: KafkaSettings, topic: str) -> list[Message]:

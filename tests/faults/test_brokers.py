@@ -8,15 +8,15 @@ import time
 from contextlib import suppress
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewPartitions
 
-from infra.kafka import client_config, partitions
+from infra.kafka import partitions
 from infra.local import processes, stack
 from infra.local.guard import guarded
 from infra.local.registry import KAFKA
 from infra.settings import LocalSettings, Settings
 from tests.faults.arena import Arena
 from tests.faults.case import Case, gone
+from tests.kafka_log import grow
 from tests.waiting import until
 from verify.verification import Options
 
@@ -76,9 +76,7 @@ def test_partitions_added(arena: Arena):
         case.spawn("1")
         case.answered(2_000)
         kafka = case.settings.kafka
-        wanted = NewPartitions(kafka.topics.transactions, 2 * partitions(kafka)[kafka.topics.transactions])
-        admin = AdminClient(client_config(kafka))
-        admin.create_partitions([wanted])[kafka.topics.transactions].result(30)
+        grow(kafka, kafka.topics.transactions, 2 * partitions(kafka)[kafka.topics.transactions])
         case.report.faults += 1
         case.sent(60)
         case.feed(10_000)

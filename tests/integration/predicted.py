@@ -45,14 +45,19 @@ def prediction(number: int, **changes: object) -> dict:
 
 
 def produce(
-    settings: Settings, predictions: list[dict], commit: bool = True, separators: tuple[str, str] = (",", ":")
+    settings: Settings,
+    predictions: list[dict],
+    commit: bool = True,
+    separators: tuple[str, str] = (",", ":"),
+    partition: int = 0,
 ) -> None:
     producer = Producer(client_config(settings.kafka) | {"transactional.id": f"test-{settings.scoring.group_id}"})
     producer.init_transactions(10)
     producer.begin_transaction()
+    topic = settings.kafka.topics.predictions
     for row in predictions:
         value = json.dumps(row, separators=separators)
-        producer.produce(settings.kafka.topics.predictions, key=row["transaction_number"], value=value, partition=0)
+        producer.produce(topic, key=row["transaction_number"], value=value, partition=partition)
     producer.flush(10)
     if commit:
         producer.commit_transaction(10)

@@ -9,7 +9,8 @@ from dashboard import labels
 from dashboard.labels import ASKED, FRAUD, GENUINE, Label
 from dashboard.state import Watched
 from dashboard.stream import Stream
-from infra.kafka import client_config
+from infra.kafka import client_config, partitions
+from tests.kafka_log import grow
 from tests.waiting import until
 
 pytestmark = pytest.mark.server
@@ -49,6 +50,32 @@ def test_the_newest_label_counts_and_foreign_records_take_nothing_down(settings,
     send(topic, labels.encode(Label("t-2", FRAUD)))
     assert until(lambda: stream.label("t-2"), what="the new label").decides
     until(lambda: stream.watched.state.up, what="Kafka")
+
+
+def test_a_partition_that_is_added_is_followed(settings, send, monkeypatch):
+    monkeypatch.setattr("dashboard.following._GROWTH_SECONDS", 0.1)
+    topics = settings.kafka.topics
+    stream = Stream(settings, Watched("Kafka"), lambda: 0)
+    until(lambda: stream.labels_read, what="the labels")
+    there = partitions(settings.kafka)
+    for topic in (topics.labels, topics.alerts):
+        grow(settings.kafka, topic, there[topic] + 1)
+    send(topics.labels, labels.encode(Label("t-1", FRAUD)), there[topics.labels])
+    send(topics.alerts, b'{"transaction_number": "a-1"}', there[topics.alerts])
+    until(lambda: stream.label("t-1"), what="the label")
+    until(stream.alerts, what="the alert")
+
+
+def test_a_system_that_one_of_those_who_talk_to_it_misses_is_away():
+    kafka = Watched("Kafka")
+    kafka.up("probe")
+    assert kafka.state.up
+    kafka.away("no labels", "follower")
+    since = kafka.state.since
+    kafka.up("probe")
+    assert (kafka.state.up, kafka.state.detail, kafka.state.since) == (False, "no labels", since)
+    kafka.up("follower")
+    assert (kafka.state.up, kafka.state.detail) == (True, "")
 
 
 def test_a_watch_that_begins_again_does_not_begin_with_old_labels(settings, send, monkeypatch):

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import KafkaError, Producer
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions
+from confluent_kafka.admin import AdminClient, ConfigResource
 
-from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, partitions, topic_names
+from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, topic_names
 from infra.settings import KafkaSettings, Settings, Topics
 from infra.topic_differences import topic_differences
+from tests.kafka_log import grow
 from tests.waiting import until
 
 pytestmark = pytest.mark.server
@@ -69,11 +70,7 @@ def test_a_groups_lag_counts_the_partitions_that_were_added_while_it_was_watched
     reader = GroupReader(kafka, "watched", topic)
     try:
         assert (reader.lag(), reader.drained()) == (0, True)
-        admin = AdminClient(client_config(kafka))
-        (added,) = admin.create_partitions([NewPartitions(topic, 4)]).values()
-        added.result(30)
-        # The controller has it then; a producer that asks a broker sooner than the broker has heard of it gives up.
-        until(lambda: partitions(kafka)[topic] == 4, 30, "the broker's word of the new partition")
+        grow(kafka, topic, 4)
         producer = Producer(client_config(kafka))
         refused: list[KafkaError] = []
         producer.produce(

@@ -1,20 +1,26 @@
 """What passes by in a real Kafka is counted as a whole, and no further back than the settings say."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
 
 import polars as pl
 import pytest
 from confluent_kafka import Producer
 
 from dashboard import queries
+from dashboard.metrics import Collector
 from dashboard.queries import LOWEST, Filters
+from dashboard.services import Services
 from dashboard.state import Watched
+from dashboard.stream import Sample
 from dashboard.whole import Whole
 from infra.hazelcast import SUSPECTS
-from infra.kafka import client_config
+from infra.kafka import client_config, partitions
 from infra.projection import Projection
 from infra.settings import Settings
 from tests.integration.predicted import prediction, produce
+from tests.kafka_log import grow
 from tests.waiting import until
 
 pytestmark = pytest.mark.server
@@ -116,6 +122,18 @@ def test_only_the_newest_are_counted_and_it_is_told_where_they_begin(settings: S
     assert (partition, 3_000 - first) == (0, number(whole))
 
 
+def test_a_partition_that_is_added_is_counted(settings, monkeypatch):
+    monkeypatch.setattr("dashboard.following._GROWTH_SECONDS", 0.1)
+    produce(settings, [prediction(i) for i in range(10)])
+    whole = Whole(settings, up())
+    until(lambda: number(whole) == 10, what="10 predictions")
+    topic = settings.kafka.topics.predictions
+    there = partitions(settings.kafka)[topic]
+    grow(settings.kafka, topic, there + 1)
+    produce(settings, [prediction(i) for i in range(10, 15)], partition=there)
+    until(lambda: number(whole) == 15, what="those in the new partition")
+
+
 def test_suspects_from_before_the_counting_begins_are_left_out(settings, client):
     Projection(client, settings).ensure()
     produce(settings, [prediction(i, source_partition=i % 2) for i in range(100)])
@@ -144,7 +162,16 @@ def test_counts_are_as_of_now_while_kafka_is_there_and_stale_while_it_is_away(se
         return as_of is not None and as_of > before
 
     until(looked, what="a look at which nothing had come since it was counted")
+    stream = SimpleNamespace(watched=kafka, samples=[Sample(before, 10, 10, 1.0, 0, 1.0, 2.0, before)])
+    cluster, threshold = SimpleNamespace(watched=Watched("Hazelcast")), SimpleNamespace(alert=0.5)
+    metrics = Collector(
+        cast(Services, SimpleNamespace(stream=stream, cluster=cluster, threshold=threshold, whole=whole))
+    )
+    assert {metric.name for metric in metrics.collect()} >= {
+        "fraudflow_scoring_lag_transactions", "fraudflow_projected_transactions"
+    }  # fmt: skip
     kafka.away("no answer")
+    assert [metric.name for metric in metrics.collect()] == ["fraudflow_system_up"], "numbers of then served as now's"
     stale = whole.count(Filters())
     assert stale.error == "Kafka is away"
     assert stale.frame is not None
