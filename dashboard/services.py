@@ -8,6 +8,7 @@ from dashboard.answers import Answers
 from dashboard.cluster import Cluster
 from dashboard.desk import Desk
 from dashboard.playground import Playground
+from dashboard.queue import Queue
 from dashboard.state import Watched
 from dashboard.stream import Stream
 from dashboard.threshold import Threshold
@@ -26,6 +27,7 @@ class Services:
     threshold: Threshold
     stream: Stream
     desk: Desk
+    queue: Queue
     playground: Playground
 
 
@@ -37,13 +39,16 @@ def services() -> Services:
     kafka = Watched("Kafka")
     whole = Whole(settings, kafka)
     stream = Stream(settings, kafka, lambda: whole.passed)
+    answers = Answers(cluster)
+    desk = Desk(settings, cluster, stream)
     return Services(
         settings,
         cluster,
-        Answers(cluster),
+        answers,
         whole,
         Threshold(settings),
         stream,
-        Desk(settings, cluster, stream),
+        desk,
+        Queue(answers, desk),
         Playground(cluster, settings.dashboard.playground_rows),
     )

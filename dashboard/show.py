@@ -76,6 +76,15 @@ def clock(moment: datetime | None, zone: str) -> str:
     return f"{local:%H:%M:%S %Z}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S %Z}"
 
 
+def written(moment: str, zone: str) -> str:
+    """What a record has for a time, ISO 8601, like `clock`; as it stands if it is none."""
+    try:
+        read = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    return clock(read if read.tzinfo else read.replace(tzinfo=UTC), zone)
+
+
 def card(last4: str | None) -> str:
     """•••• 1234."""
     return f"•••• {last4}" if last4 else DASH

@@ -7,14 +7,13 @@ import polars as pl
 import streamlit as st
 
 from dashboard import charts, frame, queries, show
-from dashboard.answers import Answer
 from dashboard.desk import FALSE_POSITIVE_REASONS, CaseRefused
 from dashboard.evidence import FEATURES, reasons, stands_out
 from dashboard.labels import FRAUD, GENUINE, VERDICTS, Label
 from dashboard.services import Services, services
 from infra.errors import TransientError
 
-_QUEUE, _HISTORY = 200, 60
+_HISTORY = 60
 
 
 def page() -> None:
@@ -68,7 +67,7 @@ def _queue(shared: Services, who: str) -> None:
         return
     settings = shared.settings
     threshold = shared.threshold.alert
-    answer, cases = _largest_open(shared, threshold)
+    answer, cases = shared.queue.largest_open(threshold)
     (all_of,) = shared.answers.ask(queries.suspicion(threshold))
     if frame.nothing_yet(answer, "Nothing is suspected."):
         return
@@ -110,18 +109,6 @@ def _queue(shared: Services, who: str) -> None:
         alt="Open cases", column_config={"Score": frame.SCORE_COLUMN},
     )  # fmt: skip
     frame.freshness([answer], settings.dashboard.time_zone)
-
-
-def _largest_open(shared: Services, threshold: float) -> tuple[Answer, pl.DataFrame]:
-    """Those that are closed are among the suspected still: more are asked for until enough are left."""
-    room = 2 * _QUEUE
-    while True:
-        (answer,) = shared.answers.ask(queries.queue(threshold, room))
-        found = pl.DataFrame() if answer.frame is None else answer.frame
-        cases = shared.desk.open_cases(found) if found.height else found
-        if cases.height >= _QUEUE or found.height < room:
-            return answer, cases.head(_QUEUE)
-        room *= 2
 
 
 def _open_picked(drawn: list[str]) -> None:
@@ -234,7 +221,7 @@ def _verdict(shared: Services, record: dict[str, Any], who: str) -> None:
             reason = f", {said.reason}" if said.reason else ""
             st.markdown(
                 f"**{VERDICTS.get(said.verdict, 'Said')}** by {show.markdown(by)}{show.markdown(reason)}, "
-                f"{show.markdown(said.at)}"
+                f"{show.markdown(show.written(said.at, shared.settings.dashboard.time_zone))}"
             )
         if not who:
             st.caption("Give your name above, and you can judge it.")

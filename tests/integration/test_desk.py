@@ -5,10 +5,12 @@ from urllib.parse import urlsplit
 import polars as pl
 import pytest
 
+from dashboard.answers import Answers
 from dashboard.cluster import Cluster
 from dashboard.desk import ANSWERS, CaseRefused, Desk
 from dashboard.labels import FRAUD, GENUINE, Label
 from dashboard.links import LinkRefused
+from dashboard.queue import Queue
 from dashboard.state import Watched
 from dashboard.stream import Stream
 from infra.errors import TransientError
@@ -56,6 +58,22 @@ def test_a_judged_case_is_nobodys_next_one_from_the_same_moment_on(desk, stream)
     assert desk.claims() == {}
     assert desk.take_next(queue, "linus") is None, "another dashboard, which has not heard of it"
     assert (stream.label(CASE).by, stream.label(CASE).amount) == ("ada", 50.0)
+
+
+def test_judged_cases_make_room_for_open_ones_and_are_not_asked_for_again_and_again(
+    settings, client, desk, stream, monkeypatch
+):
+    monkeypatch.setattr("dashboard.queue.SHOWN", 2)
+    produce(settings, [prediction(i) for i in range(91, 100)])
+    until(lambda: client.get_map(SUSPECTS).size().result() == 10, what="the suspects")
+    for number in range(92, 100):
+        stream.keep(Label(f"t{number}", FRAUD))
+    queue = Queue(Answers(Cluster(settings.hazelcast, query_seconds=20)), desk)
+    until(lambda: queue.largest_open(0.5)[1].height == 2, what="those that are open")
+    ask, asked = Answers.ask, []
+    monkeypatch.setattr(Answers, "ask", lambda answers, *questions: asked.append(questions) or ask(answers, *questions))
+    assert queue.largest_open(0.5)[1]["transaction_number"].to_list() == ["t91", CASE]
+    assert len(asked) == 1
 
 
 def test_a_verdict_that_is_said_counts_though_hazelcast_goes_away_then(desk, stream, monkeypatch):
