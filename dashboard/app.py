@@ -29,8 +29,8 @@ def main() -> None:
     chosen = st.navigation([*pages, customer, first], position="top")
     shared = services()
     if chosen == customer:
-        # A customer has no login here: the link is what lets them in, to this one page.
-        chosen.run()
+        # A customer has no login here: the link is what lets them in, to this one page; the others are not named.
+        st.navigation([customer], position="hidden").run()
         return
     if shared.settings.dashboard.secrets is not None and not st.user.is_logged_in:
         st.title("fraudflow")

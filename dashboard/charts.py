@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import plotly.graph_objects as go
 import polars as pl
@@ -32,9 +33,10 @@ def _figure(traces: Sequence[Any], height: int, **layout: Any) -> go.Figure:
     return go.Figure(traces, _LOOK | {"height": height} | axes | layout)
 
 
-def flow(samples: Sequence[Any]) -> go.Figure:
-    """Predictions a second and what waits, over the last minutes."""
-    at = [sample.at for sample in samples]
+def flow(samples: Sequence[Any], zone: str) -> go.Figure:
+    """Predictions a second and what waits, over the last minutes; by the clock of the zone."""
+    # Plotly draws a time as it is written, whatever zone stands behind it.
+    at = [sample.at.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for sample in samples]
     traces = [
         go.Scatter(
             x=at, y=[s.per_second for s in samples], name="Predictions a second", mode="lines", fill="tozeroy",
@@ -46,7 +48,8 @@ def flow(samples: Sequence[Any]) -> go.Figure:
             line={"color": SUSPECT, "width": 2, "dash": "dot"}, hovertemplate="%{y:,.0f} waiting<extra></extra>",
         ),
     ]  # fmt: skip
-    return _figure(traces, 280, yaxis={"rangemode": "tozero"}, hovermode="x unified")
+    title = {"text": f"{samples[-1].at.astimezone(ZoneInfo(zone)):%Z}", "standoff": 4}
+    return _figure(traces, 280, xaxis={"title": title}, yaxis={"rangemode": "tozero"}, hovermode="x unified")
 
 
 def scores(bands: pl.DataFrame, threshold_band: int, number_of_bands: int) -> go.Figure:

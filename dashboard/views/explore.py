@@ -130,8 +130,8 @@ def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: 
     if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    suspects = answer.frame.drop_nulls(dimension)
-    ranked = tally.by(suspects, threshold, dimension, of=shared.whole.count(filters, dimension).frame)
+    every = shared.whole.count(filters, dimension)
+    ranked = tally.by(answer.frame.drop_nulls(dimension), threshold, dimension, of=every.frame)
     ranked = ranked.filter(pl.col("suspected") > 0).rename({dimension: "name"})
     top = ranked.sort("suspected_amount", "name", descending=[True, False]).head(_TOP)
     if not top.height:
@@ -147,6 +147,7 @@ def _breakdown(shared: Services, threshold: float, filters: Filters, dimension: 
         f"Suspected amount · number · share of the transactions. The {top.height} largest of {ranked.height:,}. "
         "Click a bar to look only at it."
     )
+    frame.freshness([answer, every], shared.settings.dashboard.time_zone)
 
 
 def _look_only_at(dimension: str, drawn: list[str], key: str) -> None:
@@ -163,12 +164,13 @@ def _week(shared: Services, threshold: float, filters: Filters) -> None:
     if frame.nothing_yet(answer, "Nothing is suspected here, at any threshold."):
         return
     assert answer.frame is not None  # noqa: S101 - nothing_yet looked
-    every = shared.whole.count(filters, *CLOCK).frame
-    grid = tally.by(answer.frame.drop_nulls(CLOCK), threshold, *CLOCK, of=every).sort(CLOCK)
+    every = shared.whole.count(filters, *CLOCK)
+    grid = tally.by(answer.frame.drop_nulls(CLOCK), threshold, *CLOCK, of=every.frame).sort(CLOCK)
     grid = grid.rename(dict(zip(CLOCK, ("weekday", "hour"), strict=True)))
     st.plotly_chart(
         charts.week(grid), key="week", config=charts.CONFIG, alt="Suspected transactions by hour and weekday"
     )
+    frame.freshness([answer, every], shared.settings.dashboard.time_zone)
 
 
 @st.fragment(run_every=frame.SLOW_REFRESH)
@@ -183,6 +185,7 @@ def _days(shared: Services, threshold: float, filters: Filters) -> None:
         charts.days(per_day, shared.settings.dashboard.currency), key="days", config=charts.CONFIG,
         alt="Suspected transactions and their amount, by day",
     )  # fmt: skip
+    frame.freshness([answer], shared.settings.dashboard.time_zone)
 
 
 @st.fragment(run_every=frame.SLOW_REFRESH)
@@ -198,6 +201,7 @@ def _map(shared: Services, threshold: float, filters: Filters) -> None:
         config=charts.CONFIG | {"scrollZoom": True}, alt="Map of suspected transactions: merchant, home, distance",
     )  # fmt: skip
     st.caption(f"The newest {answer.frame.height} suspected transactions. Click a merchant to open its case.")
+    frame.freshness([answer], settings.time_zone)
     if case := st.session_state.get("picked-case"):
         st.link_button("Open the case", frame.case_link(case), icon=":material/open_in_new:", type="primary")
     with st.expander("The same as a table", icon=":material/table:"):
@@ -233,7 +237,7 @@ def _case_table(rows: pl.DataFrame, currency: str) -> pl.DataFrame:
 @st.fragment(run_every=frame.SLOW_REFRESH)
 def _distributions(shared: Services, threshold: float, filters: Filters) -> None:
     suspects, every = _suspected(shared, filters, "amount_band"), shared.whole.count(filters, "amount_band")
-    bands = shared.whole.count(filters, "band")
+    bands, settings = shared.whole.count(filters, "band"), shared.settings.dashboard
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Scores")
@@ -242,16 +246,18 @@ def _distributions(shared: Services, threshold: float, filters: Filters) -> None
                 charts.scores(bands.frame.drop_nulls("band"), queries.at_or_above(threshold), queries.BANDS),
                 key="scores", config=charts.CONFIG, alt="Number of transactions by score, on a logarithmic scale",
             )  # fmt: skip
+            frame.freshness([bands], settings.time_zone)
         else:
             frame.nothing_yet(bands)
     with right:
         st.subheader("Amounts")
         if suspects.frame is not None and every.frame is not None and every.frame.height:
-            currency = shared.settings.dashboard.currency
             st.plotly_chart(
-                charts.amounts(_amount_shares(suspects.frame, every.frame, threshold, currency)), key="amounts",
-                config=charts.CONFIG, alt="Share of each amount band, among suspected and all transactions",
+                charts.amounts(_amount_shares(suspects.frame, every.frame, threshold, settings.currency)),
+                key="amounts", config=charts.CONFIG,
+                alt="Share of each amount band, among suspected and all transactions",
             )  # fmt: skip
+            frame.freshness([suspects, every], settings.time_zone)
         else:
             frame.nothing_yet(every)
 

@@ -95,16 +95,16 @@ def _alerts(shared: Services) -> None:
         st.subheader("The last minutes")
         samples = list(shared.stream.samples)
         if len(samples) > 1:
-            st.plotly_chart(_flow_chart(samples[-1].at, samples), key="flow", config=charts.CONFIG,
+            st.plotly_chart(_flow_chart(samples[-1].at, settings.time_zone, samples), key="flow", config=charts.CONFIG,
                             alt="Predictions a second and transactions waiting, over the last minutes")  # fmt: skip
         else:
             st.caption("Watching Kafka …")
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _flow_chart(at: datetime, _samples: list[Sample]) -> go.Figure:
+def _flow_chart(at: datetime, zone: str, _samples: list[Sample]) -> go.Figure:
     """One for all who look: to make it takes longer than all else on the page."""
-    return charts.flow(_samples)
+    return charts.flow(_samples, zone)
 
 
 ALERT_COLUMNS = {

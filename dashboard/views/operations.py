@@ -68,6 +68,7 @@ def _hazelcast(shared: Services) -> None:
             st.warning(f"Predictions do not reach all of Hazelcast: {show.markdown(', '.join(missing))} does not run. "
                        "`score` makes the jobs again; so does the deployment `provision`.",
                        icon=":material/warning:")  # fmt: skip
+        frame.freshness([jobs], shared.settings.dashboard.time_zone)
         st.dataframe(
             [{"Map": name, "Entries": show.count(sizes[name]), "Holds": text} for name, text in _MAPS.items()],
             hide_index=True, key="maps", alt="Maps and their sizes",

@@ -188,6 +188,7 @@ def test_a_customers_link_works_once(shown, visit):
     page.get_by_label("Your name").press("Enter")
     page.get_by_role("button", name="Take this case").click()
     page.get_by_role("button", name="Ask the customer").click()
+    expect(page.get_by_role("link", name="Explore")).to_be_visible()
     link = page.get_by_test_id("stCode").inner_text().strip()
     assert link.startswith(shown.url + "/answer?t=")
     page = visit("/cases?case=asked-1")
@@ -198,6 +199,7 @@ def test_a_customers_link_works_once(shown, visit):
     expect(customer.get_by_text("Made By Hand")).to_be_visible()
     expect(customer.get_by_text("with the card ending 7899")).to_be_visible()
     assert "Ada" not in customer.inner_text("body")
+    expect(customer.get_by_role("link", name="Explore")).to_have_count(0)  # what is the analysts' is not named
     customer.get_by_role("button", name="No, this was not me").click()
     expect(customer.get_by_text("Thank you for telling us")).to_be_visible()
     until(lambda: len(labels_of(shown, "asked-1")) == 2, what="the answer in Labels")
