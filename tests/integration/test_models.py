@@ -46,8 +46,6 @@ from tests.waiting import until
 
 STATIC = ("amt", "distance_from_home")
 USED = tuple(name for name in ONLINE if name in ONLINE_INPUTS)
-WITHIN = 5.0
-"""Seconds in which running scorers take a new role."""
 
 
 @pytest.fixture
@@ -284,9 +282,9 @@ def test_a_champion_is_swapped_and_a_shadow_answers_while_transactions_flow(sett
         roles = store.assign(
             Roles(champion=first.version, challenger=second.version, mode="shadow", bounds=free), roles.generation
         )
-        until(lambda: newest(settings, "challenger_version") == {second.version}, WITHIN, "the shadow, everywhere")
+        until(lambda: newest(settings, "challenger_version") == {second.version}, what="the shadow, everywhere")
         roles = store.assign(Roles(champion=second.version), roles.generation)
-        until(lambda: newest(settings, "model_version") == {second.version}, WITHIN, "the swap, everywhere")
+        until(lambda: newest(settings, "model_version") == {second.version}, what="the swap, everywhere")
     found = answered_once(settings, sent[0])
     shadowed = [p for p in found if "challenger_version" in p]
     assert {(p["model_version"], p["challenger_version"]) for p in shadowed} == {(first.version, second.version)}
