@@ -11,7 +11,7 @@ from rich.console import Console
 from infra.errors import FraudflowError
 from infra.settings import get_settings
 
-_VIOLATED, _CANNOT_VERIFY = 1, 2
+_VIOLATED, _CANNOT_VERIFY, _NOT_ALL_CHECKED = 1, 2, 3
 _MARKS = {"held": "[green]held[/]", "violated": "[red]violated[/]", "not checked": "[yellow]not checked[/]"}
 
 
@@ -23,12 +23,17 @@ def verify(
         Path | None, typer.Option(help="Baseline to compare probabilities with.", exists=True, dir_okay=False)
     ] = None,
     write_baseline: Annotated[
-        Path | None, typer.Option(help="Keep this run's probabilities as a baseline.", dir_okay=False)
+        Path | None, typer.Option(help="Keep this run's probabilities as a baseline in this file.")
     ] = None,
     watch: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="First watch the committed offsets for that long.")
     ] = 0,
-    projection: Annotated[bool, typer.Option("--map/--no-map", help="Compare predictionResult with the topic.")] = True,
+    projection: Annotated[
+        bool | None,
+        typer.Option(
+            "--map/--no-map", help="Compare predictionResult with the topic; left out: if Hazelcast is named."
+        ),
+    ] = None,
     map_seconds: Annotated[float, typer.Option(min=0, help="How long the map may be behind the topic.")] = 60,
     offenders: Annotated[int, typer.Option(min=0, help="How many to show for each invariant.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -39,7 +44,8 @@ def verify(
     offsets of the scorers' group, and predictionResult in Hazelcast. It joins no group and writes nothing. It uses
     the settings (FRAUDFLOW_KAFKA__..., FRAUDFLOW_HAZELCAST__..., .env), so it works on your cluster as well.
 
-    A: nothing lost. Every transaction before the committed offset has an answer, and nothing else has one.
+    A: nothing lost. Every transaction before the committed offset has an answer, and nothing else has one. A
+    prediction names the transaction that stands at its source partition and offset.
 
     B: nothing doubled. One answer for each source partition and offset.
 
@@ -53,14 +59,17 @@ def verify(
     F: the map. Each entry of predictionResult is what the topic says, and none is missing within its bound.
 
     It may run while the pipeline does: what waits to be scored is counted, and is no failure without --drained. What
-    retention has deleted is not judged, and counted too. Memory: a byte for each offset, and 24 for each prediction
+    retention has deleted is not judged, and counted too. Memory: nine bytes for each offset, and 24 for each prediction
     unless --no-map.
 
     To compare with an undisturbed run: `fraudflow verify --drained --write-baseline calm.npz`; send the same
     transactions again into fresh topics, make trouble; `fraudflow verify --drained --against calm.npz`.
 
-    Exit code 0: all that was checked holds. 1: an invariant is violated. 2: it could not be verified.
+    Exit code 0: all that was asked for was checked, and holds. 1: an invariant is violated. 2: it could not be
+    verified. 3: what was checked holds, but not all that was asked for could be checked: Hazelcast is away, say, or
+    the baseline does not know the transactions. What that was is told.
     """
+    from verify.baseline import require_writable
     from verify.verification import Options
     from verify.verification import verify as run
     from verify.watch import watch as watch_offsets
@@ -72,6 +81,8 @@ def verify(
 
     options = Options(drained, against, write_baseline, projection, offenders, map_seconds)
     try:
+        if write_baseline:
+            require_writable(write_baseline)
         settings = get_settings()
         watched = watch_offsets(settings, watch, threading.Event(), progress) if watch else None
         verdict = run(settings, options, progress)
@@ -89,8 +100,12 @@ def verify(
             out.print(f"{check.letter}  {_MARKS[check.state]}{count}  {check.title}")
             for line in check.offenders[:offenders]:
                 out.print(f"     {line}", markup=False, soft_wrap=True)
+            for line in check.unchecked:
+                out.print(f"     not checked: {line}", markup=False, soft_wrap=True, style="yellow")
             for line in check.notes:
                 out.print(f"     ({line})", markup=False, soft_wrap=True, style="dim")
         out.print(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in verdict.counts.items()))
     if not verdict.holds:
         raise typer.Exit(_VIOLATED)
+    if not verdict.complete:
+        raise typer.Exit(_NOT_ALL_CHECKED)

@@ -1,5 +1,6 @@
 """The answers of an undisturbed run, to hold those of another one against: bit by bit, by transaction number."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -40,9 +41,20 @@ class Baseline:
             raise TerminalError(f"{path} is no baseline; write one with --write-baseline: {error}") from error
 
     def write(self, path: Path) -> None:
-        """Keep it: 16 bytes for each prediction, and no transaction number in clear."""
-        with path.open("wb") as file:
-            np.savez(file, keys=self.keys, bits=self.bits, versions=np.array(self.versions, str))
+        """Keep it: 16 bytes for each prediction, and no transaction number in clear.
+
+        Raises:
+            TerminalError: it cannot be written there; what was there before stays.
+        """
+        part = _part(path)
+        try:
+            with part.open("wb") as file:
+                np.savez(file, keys=self.keys, bits=self.bits, versions=np.array(self.versions, str))
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):  # it may be that it could not be made
+                part.unlink()
+            raise TerminalError(_refusal(path, error.strerror)) from error
 
     def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """To which of these transactions it has a prediction."""
@@ -53,6 +65,30 @@ class Baseline:
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which of these predictions it knows, and which of them are the same."""
         return find_pairs(self.keys, self.bits, keys, probabilities.view(np.uint64))
+
+
+def require_writable(path: Path) -> None:
+    """Find out now, and not after hours of reading, whether a baseline can be written there.
+
+    Raises:
+        TerminalError: it cannot.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise TerminalError(_refusal(path, "what is there is no file"))
+        _part(path).open("wb").close()
+        _part(path).unlink()
+    except OSError as error:
+        raise TerminalError(_refusal(path, error.strerror)) from error
+
+
+def _part(path: Path) -> Path:
+    """The name that it has until it is whole: half a baseline would know half of the transactions."""
+    return path.with_name(path.name + ".part")
+
+
+def _refusal(path: Path, problem: str | None) -> str:
+    return f"no baseline can be written to {path}: {problem}. Name a file in a directory that you may write to"
 
 
 def find_pairs(

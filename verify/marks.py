@@ -15,7 +15,7 @@ class Marks:
         self._base = 0
         self._counts = np.zeros(0, np.uint8)
 
-    def add(self, offsets: Sequence[int]) -> None:
+    def add(self, offsets: Sequence[int] | NDArray[np.int64]) -> None:
         """Count these offsets once more; a count stops at 255."""
         found, times = np.unique(np.asarray(offsets, np.int64), return_counts=True)
         self._cover(int(found[0]), int(found[-1]) + 1)

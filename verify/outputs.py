@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -13,6 +14,11 @@ from numpy.typing import NDArray
 
 from verify.baseline import Baseline
 from verify.marks import Marks
+from verify.named import Named
+from verify.places import Places
+
+# What Kafka can count to.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class PredictionRecord(msgspec.Struct, gc=False):
@@ -20,30 +26,24 @@ class PredictionRecord(msgspec.Struct, gc=False):
 
     transaction_number: str
     fraud_probability: float
-    source_partition: int
-    source_offset: int
+    source_partition: _Count
+    source_offset: _Count
     model_version: str = ""
     features_version: str = ""
-
-
-class TransactionRecord(msgspec.Struct, gc=False):
-    """What verification needs of a transaction, where there is a baseline."""
-
-    trans_num: str
 
 
 class DeadLetterRecord(msgspec.Struct, gc=False):
     """What verification needs of a dead letter."""
 
     source_topic: str
-    source_partition: int
-    source_offset: int
+    source_partition: _Count
+    source_offset: _Count
 
 
 decode_prediction = msgspec.json.Decoder(PredictionRecord).decode
-decode_transaction = msgspec.json.Decoder(TransactionRecord).decode
 decode_dead_letter = msgspec.json.Decoder(DeadLetterRecord).decode
-NOT_READABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+# The last is of what is nested too deeply, also in a field that is passed over.
+NOT_READABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # As long as a card number can be (ISO/IEC 7812), should somebody number transactions so.
 _CARD_LIKE = re.compile(r"\d{9,15}(?=\d{4})")
 
@@ -62,6 +62,7 @@ def digests(texts: Sequence[bytes]) -> NDArray[np.uint64]:
 class Outputs:
     """The sources of all answers; with `keep`, also 24 bytes for each prediction."""
 
+    places: Places
     topic: str
     """Of the input: dead letters of another one are not counted."""
     offenders: int
@@ -70,10 +71,14 @@ class Outputs:
     """Keep digests of keys and values, for a comparison with the map or a baseline to be written."""
     baseline: Baseline | None = None
     sources: dict[int, Marks] = field(default_factory=lambda: defaultdict(Marks))
+    named: dict[int, Named] = field(default_factory=dict)
     predictions: int = 0
     dead_letters: int = 0
     unreadable: int = 0
     first_unreadable: list[str] = field(default_factory=list)
+    nowhere: int = 0
+    """Answers whose source the input does not have, nor ever had."""
+    first_nowhere: list[str] = field(default_factory=list)
     fallen: int = 0
     """Predictions behind one of a later source."""
     first_fallen: list[str] = field(default_factory=list)
@@ -89,37 +94,40 @@ class Outputs:
 
     def add_predictions(self, messages: Sequence[Message]) -> None:
         """Take in a batch of Predictions."""
+        readable: list[Message] = []
         records: list[PredictionRecord] = []
-        values: list[bytes] = []
-        sources: dict[tuple[int, int], list[int]] = defaultdict(list)
         for message in messages:
-            value = message.value() or b""
             try:
-                record = decode_prediction(value)
+                records.append(decode_prediction(message.value() or b""))
             except NOT_READABLE as error:
                 self._not_readable(message, str(error))
-                continue
-            records.append(record)
-            values.append(value)
-            sources[message.partition() or 0, record.source_partition].append(record.source_offset)
-        for (target, source), offsets in sources.items():
+            else:
+                readable.append(message)
+        keys = digests([record.transaction_number.encode() for record in records])
+        rows: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for row in self._somewhere(readable, records):
+            rows[readable[row].partition() or 0, records[row].source_partition].append(row)
+        for (target, source), those in rows.items():
+            offsets = [records[row].source_offset for row in those]
             self.sources[source].add(offsets)
             self._check_order(target, source, offsets)
+            named = self.named.setdefault(source, Named(self.places.starts.get(source, 0)))
+            named.add(np.array(offsets, np.int64), keys[those])
         self.predictions += len(records)
         self.versions |= {f"{record.model_version}/{record.features_version}" for record in records}
         if records and (self.keep or self.baseline):
-            keys = digests([record.transaction_number.encode() for record in records])
             probabilities = np.array([record.fraud_probability for record in records], np.float64)
             if self.baseline:
                 self._compare(self.baseline, keys, probabilities, records)
             if self.keep:
                 self._keys.append(keys)
                 self._probabilities.append(probabilities)
-                self._values.append(digests(values))
+                self._values.append(digests([message.value() or b"" for message in readable]))
 
     def add_dead_letters(self, messages: Sequence[Message]) -> None:
         """Take in a batch of DeadLetters."""
-        sources: dict[int, list[int]] = defaultdict(list)
+        readable: list[Message] = []
+        records: list[DeadLetterRecord] = []
         for message in messages:
             if message.value() is None:  # says that the letter of this key is closed: its original was sent again
                 continue
@@ -129,9 +137,13 @@ class Outputs:
                 self._not_readable(message, str(error))
                 continue
             if record.source_topic == self.topic:
-                sources[record.source_partition].append(record.source_offset)
+                readable.append(message)
+                records.append(record)
+        self.dead_letters += len(records)
+        sources: dict[int, list[int]] = defaultdict(list)
+        for row in self._somewhere(readable, records):
+            sources[records[row].source_partition].append(records[row].source_offset)
         for source, offsets in sources.items():
-            self.dead_letters += len(offsets)
             self.sources[source].add(offsets)
 
     def keys(self) -> NDArray[np.uint64]:
@@ -179,9 +191,25 @@ class Outputs:
             )
         self._last[target, source] = max(before, int(row.max()))
 
+    def _somewhere(
+        self, messages: Sequence[Message], records: Sequence[PredictionRecord | DeadLetterRecord]
+    ) -> list[int]:
+        """The rows whose source the input has or had; the others are noted."""
+        there = self.places.have([(record.source_partition, record.source_offset) for record in records])
+        wrong = [row for row, has in enumerate(there) if not has]
+        self.nowhere += len(wrong)
+        for row in wrong[: self.offenders - len(self.first_nowhere)]:
+            self.first_nowhere.append(
+                f"{_place(messages[row])} answers partition {records[row].source_partition} "
+                f"offset {records[row].source_offset}, which the input has not come to"
+            )
+        return [row for row, has in enumerate(there) if has]
+
     def _not_readable(self, message: Message, problem: str) -> None:
         self.unreadable += 1
         if len(self.first_unreadable) < self.offenders:
-            self.first_unreadable.append(
-                f"{message.topic()} partition {message.partition()} offset {message.offset()}: {problem}"
-            )
+            self.first_unreadable.append(f"{_place(message)}: {problem}")
+
+
+def _place(message: Message) -> str:
+    return f"{message.topic()} partition {message.partition()} offset {message.offset()}"

@@ -15,6 +15,8 @@ class Check:
     state: State = "held"
     violations: int = 0
     offenders: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    """What was asked for and could not be checked, in whole or in part."""
     notes: list[str] = field(default_factory=list)
 
     def violate(self, count: int, offenders: list[str]) -> None:
@@ -38,6 +40,11 @@ class Verdict:
         """Whether no invariant was found violated."""
         return all(check.state != "violated" for check in self.checks)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked for could be checked."""
+        return not any(check.unchecked for check in self.checks)
+
     def of(self, letter: str) -> Check:
         """The check of that letter."""
         return next(check for check in self.checks if check.letter == letter)
@@ -46,6 +53,7 @@ class Verdict:
         """For programs."""
         return {
             "holds": self.holds,
+            "complete": self.complete,
             "counts": self.counts,
             "checks": {check.letter: asdict(check) for check in self.checks},
             "seconds": round(self.seconds, 3),
@@ -55,4 +63,5 @@ class Verdict:
         """Add what a check of the same letter found elsewhere."""
         own = self.of(check.letter)
         own.violate(check.violations, check.offenders)
+        own.unchecked += check.unchecked
         own.notes += check.notes

@@ -6,9 +6,7 @@ those outputs; the group's offsets once more, which now cover those outputs; the
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +19,9 @@ from infra.hazelcast import connect
 from infra.settings import Settings
 from infra.topic_reader import GroupOffsets, Progress, TopicReader
 from verify.baseline import Baseline
-from verify.marks import Marks
-from verify.outputs import NOT_READABLE, Outputs, decode_transaction, digests
+from verify.inputs import Input, read_input
+from verify.outputs import Outputs
+from verify.places import Places
 from verify.projected import check_map
 from verify.verdict import Check, Verdict
 
@@ -35,23 +34,11 @@ class Options:
     """Nothing may be left unscored."""
     against: Path | None = None
     write_baseline: Path | None = None
-    with_map: bool = True
+    with_map: bool | None = None
+    """None: if a Hazelcast is named."""
     offenders: int = 10
     map_seconds: float = 60.0
     """How long the map may be behind the topic."""
-
-
-@dataclass(frozen=True)
-class _Input:
-    """The input topic: which offsets hold a record, and where reading began and ended."""
-
-    present: dict[int, Marks]
-    starts: dict[int, int]
-    ends: dict[int, int]
-    judged_from: dict[int, int]
-    """Below, the answers may have fallen to their topics' retention."""
-    known: dict[int, list[NDArray[np.uint64]]]
-    """Of transactions to which the baseline has a prediction: offsets, and digests of the numbers."""
 
 
 def verify(settings: Settings, options: Options, progress: Progress = lambda _: None) -> Verdict:
@@ -59,7 +46,7 @@ def verify(settings: Settings, options: Options, progress: Progress = lambda _: 
 
     Raises:
         TransientError: Kafka does not answer, or a transaction stays open.
-        TerminalError: a topic is missing, or the baseline cannot be read.
+        TerminalError: a topic is missing, or a baseline cannot be read or written.
     """
     began = time.monotonic()
     kafka = settings.kafka
@@ -67,17 +54,18 @@ def verify(settings: Settings, options: Options, progress: Progress = lambda _: 
     group = GroupOffsets(kafka, settings.scoring.group_id)
     predictions = TopicReader(kafka, kafka.topics.predictions)
     letters = TopicReader(kafka, kafka.topics.dead_letters)
-    transactions = TopicReader(kafka, kafka.topics.transactions)
     try:
+        places = Places(kafka)
         committed = group.committed()
-        keep = options.with_map or options.write_baseline is not None
-        outputs = Outputs(kafka.topics.transactions, options.offenders, keep, baseline)
+        with_map = bool(settings.hazelcast.members) and options.with_map is not False
+        keep = with_map or options.write_baseline is not None
+        outputs = Outputs(places, kafka.topics.transactions, options.offenders, keep, baseline)
         horizon = _read(predictions, outputs.add_predictions, progress)
         horizon = max(horizon, _read(letters, outputs.add_dead_letters, progress))
-        source = _read_input(transactions, horizon, baseline, progress)
+        source = read_input(kafka, horizon, outputs.named, baseline, progress)
         committed_after = group.committed()
     finally:
-        for reader in (group, predictions, letters, transactions):
+        for reader in (group, predictions, letters):
             reader.close()
     progress("judging")
     no_loss, lost, unscored = _no_loss(source, outputs, committed, options)
@@ -118,38 +106,7 @@ def _read(reader: TopicReader, add: Callable[[Sequence[Message]], None], progres
     return max((first.get(p, emptied) for p in cut), default=0)
 
 
-def _read_input(reader: TopicReader, horizon: int, baseline: Baseline | None, progress: Progress) -> _Input:
-    starts, ends = reader.starts(), reader.ends()
-    present: dict[int, Marks] = defaultdict(Marks)
-    known: dict[int, list[NDArray[np.uint64]]] = defaultdict(list)
-    for messages in reader.read(starts, ends, progress):
-        offsets: dict[int, list[int]] = defaultdict(list)
-        for message in messages:
-            offsets[message.partition() or 0].append(message.offset() or 0)
-        for partition, found in offsets.items():
-            present[partition].add(found)
-        if baseline is not None:
-            for partition, pairs in _known(messages, baseline):
-                known[partition].append(pairs)
-    judged = reader.offsets_at(horizon) if horizon else starts
-    return _Input(present, starts, ends, {p: max(start, judged[p]) for p, start in starts.items()}, known)
-
-
-def _known(messages: Sequence[Message], baseline: Baseline) -> Iterator[tuple[int, NDArray[np.uint64]]]:
-    """By partition, [2, N]: offset and digest of the number of transactions to which the baseline has a prediction."""
-    offsets: dict[int, list[int]] = defaultdict(list)
-    numbers: dict[int, list[bytes]] = defaultdict(list)
-    for message in messages:
-        with suppress(*NOT_READABLE):  # no transaction, which the baseline has no prediction to either
-            number = decode_transaction(message.value() or b"").trans_num.encode()
-            numbers[message.partition() or 0].append(number)
-            offsets[message.partition() or 0].append(message.offset() or 0)
-    for partition, found in numbers.items():
-        keys = digests(found)
-        yield partition, np.stack([np.array(offsets[partition], np.uint64), keys])[:, baseline.knows(keys)]
-
-
-def _no_loss(source: _Input, outputs: Outputs, committed: dict[int, int], options: Options) -> tuple[Check, int, int]:
+def _no_loss(source: Input, outputs: Outputs, committed: dict[int, int], options: Options) -> tuple[Check, int, int]:
     """The check, and how many transactions are lost and how many wait."""
     check = Check("A", "nothing lost: every transaction has a prediction or a dead letter, and nothing else has one")
     gone = unscored = older = 0
@@ -170,7 +127,11 @@ def _no_loss(source: _Input, outputs: Outputs, committed: dict[int, int], option
         if options.drained:
             check.violate(len(waiting), _places("not scored", p, waiting, options))
         invented = np.flatnonzero(answered & ~there) + start
+        invented = invented[invented >= source.left_from[p]]
         check.violate(len(invented), _places("answered, but no committed transaction", p, invented, options))
+        misnamed = source.misnamed.get(p, np.zeros(0, np.int64))
+        check.violate(len(misnamed), _places("answered under another transaction's number", p, misnamed, options))
+    check.violate(outputs.nowhere, outputs.first_nowhere)
     check.violate(outputs.unreadable, outputs.first_unreadable)
     if older:
         check.notes.append(f"{older:,} transactions are older than what retention left of the outputs: not judged")
@@ -198,7 +159,7 @@ def _in_order(outputs: Outputs) -> Check:
     return check
 
 
-def _same_answers(outputs: Outputs, source: _Input, options: Options) -> Check:
+def _same_answers(outputs: Outputs, source: Input, options: Options) -> Check:
     check = Check("D", "same answers: each probability equals the baseline's bit by bit")
     if outputs.baseline is None:
         check.state = "not checked"
@@ -218,19 +179,21 @@ def _same_answers(outputs: Outputs, source: _Input, options: Options) -> Check:
     check.notes.append(f"{len(compared):,} compared")
     strangers = outputs.predictions - len(compared)
     if strangers:
-        check.notes.append(f"{strangers:,} predictions are of transactions that the baseline does not know")
+        check.unchecked.append(f"{strangers:,} predictions are of transactions that the baseline does not know")
+    elif not len(compared):
+        check.unchecked.append("there is no prediction to compare with the baseline's")
+    if not len(compared) and check.state == "held":
+        check.state = "not checked"
     if sorted(outputs.versions) != outputs.baseline.versions:
         check.notes.append(
             f"model/features are {', '.join(sorted(outputs.versions)) or 'none'}, "
             f"the baseline's {', '.join(outputs.baseline.versions)}"
         )
-    if not len(compared) and outputs.predictions:
-        check.state = "not checked"
     return check
 
 
 def _offsets_with_outputs(
-    source: _Input,
+    source: Input,
     outputs: Outputs,
     before: dict[int, int],
     after: dict[int, int],
@@ -239,7 +202,10 @@ def _offsets_with_outputs(
     check = Check("E", "offsets with outputs: committed offsets stand right behind the last answer")
     if not after:
         check.state = "not checked"
-        check.notes.append(f"group {group_id} has no committed offsets: never started, expired, or another group?")
+        said = f"group {group_id} has no committed offsets: never started, expired, or another group?"
+        # Where nothing is answered, there is nothing to compare them with.
+        answered = outputs.predictions + outputs.dead_letters
+        (check.unchecked if answered else check.notes).append(said)
         return check
     for p in source.starts:
         reached = outputs.sources[p].stop
@@ -255,20 +221,20 @@ def _offsets_with_outputs(
 
 def _map_is_topic(settings: Settings, outputs: Outputs, options: Options, progress: Progress) -> Check:
     check = Check("F", "the map predictionResult says what the topic says")
-    if not options.with_map or not settings.hazelcast.members:
+    if options.with_map is False or not settings.hazelcast.members:
         check.state = "not checked"
-        check.notes.append("not asked for" if not options.with_map else "no Hazelcast is named")
+        said = "not asked for" if options.with_map is False else "no Hazelcast is named"
+        (check.unchecked if options.with_map else check.notes).append(said)
         return check
     try:
         client = connect(settings.hazelcast)
-    except TransientError as error:
+        try:
+            check_map(client, settings.projection, outputs, check, options.map_seconds, options.offenders, progress)
+        finally:
+            client.shutdown()
+    except TransientError as error:  # what the topics say is told all the same
         check.state = "not checked"
-        check.notes.append(str(error))
-        return check
-    try:
-        check_map(client, settings.projection, outputs, check, options.map_seconds, options.offenders, progress)
-    finally:
-        client.shutdown()
+        check.unchecked.append(str(error))
     return check
 
 

@@ -109,5 +109,7 @@ def watch(settings: Settings, seconds: float, stop: threading.Event, progress: P
                 progress(f"watching: {watcher.looks:,} looks, {watcher.check.violations} violations")
     finally:
         watcher.close()
+    if not watcher.looks:
+        watcher.check.unchecked.append("the offsets could not be watched: Kafka answered no look")
     watcher.check.notes.append(f"{watcher.looks:,} looks, {unanswered} of them without an answer from Kafka")
     return watcher.check

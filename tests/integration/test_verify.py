@@ -4,62 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
 from cli.main import app
 from infra.hazelcast import PREDICTIONS
-from infra.kafka import client_config
 from infra.settings import Settings, get_settings
+from tests.integration.written import ROWS, Log, answer, found
 from tests.waiting import until
 from verify.baseline import Baseline
 from verify.marks import Marks
 from verify.outputs import digests
-from verify.verification import Options, Verdict, verify
 from verify.watch import OffsetWatch
-
-ROWS = 20
-
-
-class Log:
-    """Writes input, answers and offsets, so that each can be wrong by itself."""
-
-    def __init__(self, settings: Settings):
-        self.settings, self.topics = settings, settings.kafka.topics
-        config = client_config(settings.kafka) | {"transactional.id": f"log-{settings.scoring.group_id}"}
-        self._producer = Producer(config)
-        self._producer.init_transactions(30)
-
-    def send(self, topic: str, values: list[dict], partition: int = 0, commit: bool = True) -> None:
-        producer = self._producer
-        producer.begin_transaction()
-        for value in values:
-            producer.produce(topic, json.dumps(value), value.get("transaction_number", "k"), partition)
-        producer.flush(30)
-        (producer.commit_transaction if commit else producer.abort_transaction)(30)
-
-    def transactions(self, rows: int = ROWS) -> None:
-        self.send(self.topics.transactions, [{"row": row} for row in range(rows)])
-
-    def commit(self, offset: int) -> None:
-        consumer = Consumer(client_config(self.settings.kafka) | {"group.id": self.settings.scoring.group_id})
-        consumer.commit(offsets=[TopicPartition(self.topics.transactions, 0, offset)], asynchronous=False)
-        consumer.close()
-
-    def answers(self, offsets, **changes: object) -> None:
-        self.send(self.topics.predictions, [answer(offset, **changes) for offset in offsets])
-
-
-def answer(offset: int, **changes: object) -> dict:
-    return {
-        "transaction_number": f"t{offset}",
-        "fraud_probability": offset / 7,
-        "source_partition": 0,
-        "source_offset": offset,
-        "model_version": "m",
-        "features_version": "f",
-    } | changes
 
 
 @pytest.fixture
@@ -67,17 +22,11 @@ def log(settings: Settings) -> Log:
     return Log(settings)
 
 
-def found(log: Log, **options: object) -> tuple[str, Verdict]:
-    """The letters of the invariants that are violated."""
-    verdict = verify(log.settings, Options(**({"drained": True, "with_map": False} | options)))
-    return "".join(check.letter for check in verdict.checks if check.state == "violated"), verdict
-
-
 def test_what_is_right_holds(log: Log):
     log.transactions()
     log.answers(range(1, ROWS))
-    letter = {"source_topic": log.topics.transactions, "source_partition": 0, "source_offset": 0}
-    log.send(log.topics.dead_letters, [letter, letter | {"source_topic": "another"}])
+    log.letter(0)
+    log.letter(0, source_topic="another")
     log.commit(ROWS)
     letters, verdict = found(log)
     assert letters == ""
@@ -116,8 +65,7 @@ def test_an_answer_to_an_aborted_transaction(log: Log):
 def test_a_doubled_answer(log: Log):
     log.transactions()
     log.answers(range(ROWS))
-    letter = {"source_topic": log.topics.transactions, "source_partition": 0, "source_offset": 3}
-    log.send(log.topics.dead_letters, [letter])
+    log.letter(3)
     log.commit(ROWS)
     letters, verdict = found(log)
     assert letters == "B"
@@ -143,7 +91,7 @@ def test_another_probability_than_the_baseline(log: Log, tmp_path):
     calm = tmp_path / "calm.npz"
     found(log, write_baseline=calm)
     assert found(log, against=calm)[0] == ""
-    log.transactions(1)
+    log.transactions(1, first=3)
     log.answers([ROWS + 1], transaction_number="t3", fraud_probability=3 / 7 + 1e-16)
     log.commit(ROWS + 2)
     letters, verdict = found(log, against=calm)
@@ -159,12 +107,11 @@ def test_a_dead_letter_where_the_baseline_has_a_prediction(log: Log, tmp_path):
     found(log, write_baseline=calm)
     log.send(log.topics.transactions, [{"trans_num": "another"}, {"trans_num": "t99"}])
     log.answers([ROWS + 1], transaction_number="another")
-    letter = {"source_topic": log.topics.transactions, "source_partition": 0, "source_offset": ROWS + 2}
-    log.send(log.topics.dead_letters, [letter])
+    log.letter(ROWS + 2)
     log.commit(ROWS + 3)
     assert found(log, against=calm)[0] == "", "the baseline knows neither"
     log.send(log.topics.transactions, [{"trans_num": "t0"}])
-    log.send(log.topics.dead_letters, [letter | {"source_offset": ROWS + 4}])
+    log.letter(ROWS + 4)
     log.commit(ROWS + 5)
     assert found(log, against=calm)[0] == "", "it has a prediction too"
 
@@ -174,8 +121,8 @@ def test_dead_letters_are_not_the_baselines_answers(log: Log, tmp_path):
     Baseline.of(digests([f"t{row}".encode() for row in range(ROWS)]), np.zeros(ROWS), ["m/f"]).write(calm)
     log.send(log.topics.transactions, numbers)
     log.answers(range(ROWS - 2), fraud_probability=0.0)
-    letter = {"source_topic": log.topics.transactions, "source_partition": 0}
-    log.send(log.topics.dead_letters, [letter | {"source_offset": row} for row in (ROWS - 2, ROWS - 1)])
+    for row in (ROWS - 2, ROWS - 1):
+        log.letter(row)
     log.commit(ROWS)
     letters, verdict = found(log, against=calm)
     assert (letters, verdict.of("D").violations) == ("D", 2)
@@ -257,13 +204,10 @@ def test_an_empty_map_is_not_one_that_is_full(log: Log, client):
 
 def test_a_loss_is_seen_where_all_dead_letters_are_gone(log: Log):
     log.transactions()
-    letter = {"source_topic": log.topics.transactions, "source_partition": 0, "source_offset": 0}
-    log.send(log.topics.dead_letters, [letter])
+    log.letter(0)
     log.answers(range(1, ROWS - 1))
     log.commit(ROWS)
-    admin = AdminClient(client_config(log.settings.kafka))
-    for future in admin.delete_records([TopicPartition(log.topics.dead_letters, 0, 2)]).values():
-        future.result()
+    log.delete_before(log.topics.dead_letters, 2)
     letters, verdict = found(log)
     assert "A" in letters
     assert f"lost: partition 0 offset {ROWS - 1}" in verdict.of("A").offenders
@@ -273,13 +217,11 @@ def test_what_retention_deleted_is_not_judged(log: Log):
     log.transactions()
     log.answers(range(ROWS))
     log.commit(ROWS)
-    log.transactions()  # 21 to 40
+    log.transactions(first=ROWS + 1)  # 21 to 40
     log.answers(range(ROWS + 1, 2 * ROWS + 1))
     log.commit(2 * ROWS + 1)
-    admin = AdminClient(client_config(log.settings.kafka))
-    for topic, offset in ((log.topics.transactions, 5), (log.topics.predictions, ROWS + 5)):
-        for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
-            future.result()
+    log.delete_before(log.topics.transactions, 5)
+    log.delete_before(log.topics.predictions, ROWS + 5)
     letters, verdict = found(log)
     assert letters == ""
     assert any("older than what retention left" in note for note in verdict.of("A").notes)
