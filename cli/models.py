@@ -105,7 +105,14 @@ def promote(
         Source | None, typer.Option(help="Of the transactions to compare on; left out: as it was trained.")
     ] = None,
     transactions: File = None,
-    data: Data = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with customers, merchants and dictionaries; left out: as it was trained, or with --source or "
+            "--transactions what is loaded.",
+            exists=True,
+        ),
+    ] = None,
     as_of: AsOf = None,
     even_if_worse: Annotated[
         bool, typer.Option("--even-if-worse", help="To go back to an earlier model, for example.")

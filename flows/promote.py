@@ -1,5 +1,6 @@
 """A version of the registry becomes the model that scores, if it is not worse than the one that does."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -26,12 +27,16 @@ def promote(
         version: number, alias or model version; left out, the challenger.
         source: of the transactions to compare on; left out, where the version's own history came from, up to today.
         transactions: the file, for `file`.
-        data: folder with customers, merchants and dictionaries.
+        data: folder with customers, merchants and dictionaries; left out, the one that the version was trained with, or
+            with `source` or `transactions` what is loaded in Hazelcast.
         as_of: pretend that it is then.
         even_if_worse: let it score whatever comes of it: to go back to an earlier model, for example.
     """
-    of = HistoryOf("file" if transactions else source or "topics", transactions, data)
-    history = compute_history(of if source or transactions else history_of(version))
+    if source or transactions:
+        of = HistoryOf("file" if transactions else source or "topics", transactions)
+    else:
+        of = history_of(version)
+    history = compute_history(replace(of, data=data) if data else of)
     compared = compare_with_champion(version, history, as_of)
     create_table_artifact(
         compared["table"], key="promote", description=f"on the same {compared['rows']:,} later transactions"
@@ -43,4 +48,4 @@ def promote(
             "Try it as a shadow with `fraudflow models shadow`, or promote it with --even-if-worse"
         )
     why = f"promoted although {refusal}" if refusal else f"not worse than {compared['champion']}"
-    return crown(compared["number"], why) | {"replaced": compared["champion"]}
+    return crown(compared["number"], compared["champion"], why) | {"replaced": compared["champion"]}

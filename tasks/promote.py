@@ -19,7 +19,7 @@ from training.rollout import champion_of, make_champion
 from training.split import newest_part
 
 
-@task(cache_policy=NO_CACHE)
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def history_of(named: str | None) -> HistoryOf:
     """Where the history came from that a version of the registry was trained on."""
     from training.registry import Registry
@@ -67,15 +67,24 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
-def crown(number: str, why: str) -> dict[str, Any]:
-    """Make a version the champion: for the scorers first, then in the registry, which only remembers it."""
+def crown(number: str, instead_of: str, why: str) -> dict[str, Any]:
+    """Make a version the champion: for the scorers first, then in the registry, which only remembers it.
+
+    Args:
+        number: of the version in the registry.
+        instead_of: version of the champion that it was compared with.
+        why: for those who read the roles.
+
+    Raises:
+        TerminalError: another model is the champion by now.
+    """
     from training.registry import CHAMPION, Registry
 
     settings = get_settings()
     registry = Registry(settings)
     version = registry.version(number)
     package = registry.package(version)
-    roles = make_champion(ModelStore(settings.kafka), settings, package, why)
+    roles = make_champion(ModelStore(settings.kafka), settings, package, instead_of, why)
     registry.set_alias(CHAMPION, version)
     get_run_logger().info("%s scores from now on (generation %d)", package.version, roles.generation)
     return {"version": version.version, "model_version": package.version, "generation": roles.generation}

@@ -45,10 +45,10 @@ def trained(inputs: Sequence[str] = ONLINE, seed: int = 1, threshold: float | No
     return Package(model, encode_manifest(manifest), text)
 
 
-def saved(package: Package, directory: Path) -> Path:
+def saved(package: Package, directory: Path, name: str = "model.onnx") -> Path:
     """The package as files; the path of the model."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "model.onnx"
+    path = directory / name
     path.write_bytes(package.model)
     write_manifest(decode_manifest(package.manifest, path), path)
     if package.booster:

@@ -30,17 +30,30 @@ def champion_of(store: ModelStore | None, settings: Settings) -> Package:
     return models.package(models.roles.champion)
 
 
-def make_champion(store: ModelStore, settings: Settings, package: Package, why: str) -> Roles:
+def make_champion(store: ModelStore, settings: Settings, package: Package, instead_of: str, why: str) -> Roles:
     """Publish a model and let it score; whoever is tried beside the champion is so no longer.
 
     Again, it changes nothing.
 
+    Args:
+        store: of the models.
+        settings: name the champion where there are no roles yet.
+        package: the new champion.
+        instead_of: version of the champion that it was compared with.
+        why: for those who read the roles.
+
     Raises:
+        TerminalError: another model is the champion by now.
         RolesChanged: somebody changed the roles meanwhile.
     """
     before = standing_roles(store, settings)
     if before.champion == package.version:
         return before
+    if before.champion != instead_of:
+        raise TerminalError(
+            f"{package.version} was compared with the champion {instead_of}, and meanwhile {before.champion} became "
+            "the champion: compare again with `fraudflow promote`"
+        )
     store.publish(package)
     return store.assign(Roles(champion=package.version, who=_who(), why=why), before.generation)
 

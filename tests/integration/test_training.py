@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from infra.errors import TerminalError
 from infra.feature_store import FeatureStore
 from infra.kafka import client_config
-from infra.model_store import Bounds, ModelStore
+from infra.model_store import Bounds, ModelStore, Package, RolesChanged
 from infra.seeding import seed
 from infra.settings import Settings
 from scoring.feature_files import read_feature_files
@@ -114,7 +114,30 @@ def test_a_model_is_tried_beside_the_champion_and_taken_out_again(settings: Sett
     alone = stop_trial(store, "enough")
     assert (alone.champion, alone.challenger, alone.mode, alone.canary_share) == (first, None, None, 0)
 
-    assert make_champion(store, settings, one, "better").champion == one.version
+    assert make_champion(store, settings, one, first, "better").champion == one.version
     assert champion_of(store, settings).model == one.model
     # A step that is tried again because what comes after it failed.
-    assert make_champion(store, settings, one, "again").why == "better"
+    assert make_champion(store, settings, one, first, "again").why == "better"
+
+
+def test_a_model_replaces_the_champion_that_it_was_compared_with_and_no_other(settings: Settings):
+    settings.scoring.model = str(PROJECT_MODEL.with_name("static.onnx"))
+    one, other, late = (trained(seed=seed) for seed in (1, 2, 3))
+
+    class Overtaken(ModelStore):
+        """Somebody crowns another between the look at the champion and the change of the roles."""
+
+        def publish(self, package: Package) -> str:
+            make_champion(store, settings, other, one.version, "at the same time")
+            return super().publish(package)
+
+    store = ModelStore(settings.kafka)
+    make_champion(store, settings, one, champion_of(store, settings).version, "the first")
+    with pytest.raises(RolesChanged):
+        make_champion(Overtaken(settings.kafka), settings, late, one.version, "too late")
+    # The step is tried again.
+    with pytest.raises(TerminalError, match=f"meanwhile {other.version} became the champion: compare again"):
+        make_champion(store, settings, late, one.version, "too late")
+    assert champion_of(store, settings).version == other.version
+    make_champion(store, settings, late, other.version, "compared again")
+    assert champion_of(store, settings).version == late.version
