@@ -26,6 +26,7 @@ from simulator.source import simulated
 from tasks.features import demo_data, loaded_tables
 from tasks.retry import transient_only
 from training import dataset
+from training.histories import forget_old, hold
 from training.input_sets import TITLES
 from training.labels import read_labels
 from training.places import training_home
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from training.learn import Work
     from training.metrics import Metrics
 
-# Histories that stay on disk, the newest ones: some 160 bytes a transaction.
+# Histories that stay on disk, those that were used last: some 160 bytes a transaction.
 KEPT_HISTORIES = 3
 
 
@@ -111,7 +112,8 @@ class Run:
 def compute_history(of: HistoryOf) -> str:
     """The inputs and labels of a history, as the scorers compute them. Returns the folder that they are in.
 
-    The same history is computed once: its folder is named by everything that it is made of.
+    The same history is computed once: its folder is named by everything that it is made of. It stays for as long as the
+    process of this run lives, however many others come.
 
     Raises:
         TerminalError: a file cannot be used, or nothing in it can be scored.
@@ -129,13 +131,14 @@ def compute_history(of: HistoryOf) -> str:
     made_of = [identity, tables.version, ONLINE_VERSION, dataset.FORMAT]
     name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
     directory = training_home(settings) / "histories" / name
-    if dataset.is_built(directory):
+    if dataset.take_up(directory):
         logger.info("this history is computed already: %s", directory)
         return str(directory)
     pieces = pieces_of_topic(settings.kafka) if source is None else pieces_of(source, settings.kafka)
     labels = read_labels(settings.kafka) if source is None else {}
     meta = {"source": of.told(), "population": f"{tables.customers.height:,} cards, {tables.merchants.height:,} shops"}
     built = dataset.build(pieces, Features(tables), labels, directory, meta)
+    hold(directory)
     logger.info(
         "%s transactions of %s in %.1f s, %s dead letters",
         f"{len(built):,}",
@@ -143,7 +146,7 @@ def compute_history(of: HistoryOf) -> str:
         time.monotonic() - started,
         f"{sum(built.meta['dead_letters'].values()):,}",
     )
-    _forget_old(directory.parent)
+    forget_old(directory.parent, KEPT_HISTORIES)
     return str(directory)
 
 
@@ -163,12 +166,6 @@ def _tables(of: HistoryOf) -> FeatureTables:
     if loaded is None:
         raise TerminalError("no features are loaded: run load-features, or name the folder as `data`")
     return loaded[1]
-
-
-def _forget_old(histories: Path) -> None:
-    found = sorted((d for d in histories.iterdir() if d.is_dir()), key=lambda d: d.stat().st_mtime, reverse=True)
-    for old in found[KEPT_HISTORIES:]:
-        shutil.rmtree(old)
 
 
 @task(task_run_name="fit {inputs}", cache_policy=NO_CACHE)

@@ -6,7 +6,9 @@ maps, so that memory does not grow with the history.
 """
 
 import json
+import os
 import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from scoring.decode import decode_batch
 from scoring.features import Batch, Features
 from scoring.history import History
 from scoring.inputs import INPUT_NAMES, observe
+from training.histories import hold
 from training.labels import Said, heard
 
 # Rows that are computed at once. The answers do not depend on it; this many keep the arrays in the cache.
@@ -110,8 +113,19 @@ def _mapped(path: Path, kind: Any, shape: tuple[int, ...]) -> Any:
     return np.memmap(path, kind, "r", shape=shape) if shape[0] else np.empty(shape, kind)
 
 
-def is_built(directory: Path) -> bool:
-    """Whether a dataset is there, whole."""
+def take_up(directory: Path) -> bool:
+    """Whether a dataset is there, whole. If so, no other run forgets it while this process lives."""
+    try:
+        hold(directory)
+    except FileNotFoundError:
+        return False
+    if not _is_built(directory):  # it was being forgotten when the lock was asked for
+        return False
+    os.utime(directory)  # those that were used last are kept
+    return True
+
+
+def _is_built(directory: Path) -> bool:
     return (directory / _META).is_file()
 
 
@@ -134,12 +148,27 @@ def build(
     Raises:
         TerminalError: nothing of it can be scored.
     """
-    unfinished = directory.with_name(directory.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own: another run may be computing the same.
+    with tempfile.TemporaryDirectory(".part", f"{directory.name}.", directory.parent) as place:
+        unfinished = Path(place)
+        writing = hold(unfinished)
+        try:
+            _write(pieces, features, labels, unfinished, meta)
+            if not _is_built(directory):
+                shutil.rmtree(directory, ignore_errors=True)  # what is left of one that was being forgotten
+                unfinished.replace(directory)
+        finally:
+            os.close(writing)
+    return Dataset.load(directory)
+
+
+def _write(
+    pieces: Iterable[Piece], features: Features, labels: dict[str, Said], directory: Path, meta: dict[str, Any]
+) -> None:
     dead: dict[str, int] = {}
     rows = 0
-    writers = {name: (unfinished / name).open("wb") for name in (*_COLUMNS, _INPUTS)}
+    writers = {name: (directory / name).open("wb") for name in (*_COLUMNS, _INPUTS)}
     try:
         for computed in compute(pieces, features, dead):
             computed.inputs.tofile(writers[_INPUTS])
@@ -159,10 +188,7 @@ def build(
         why = f": all {sum(dead.values()):,} transactions are dead letters, {dead}" if dead else ""
         raise TerminalError(f"there is no transaction to learn from{why}")
     written = meta | {"names": INPUT_NAMES, "rows": rows, "dead_letters": dead, "features": features.version}
-    (unfinished / _META).write_text(json.dumps(written))
-    shutil.rmtree(directory, ignore_errors=True)
-    unfinished.replace(directory)
-    return Dataset.load(directory)
+    (directory / _META).write_text(json.dumps(written))
 
 
 class Computed(NamedTuple):
