@@ -3,12 +3,10 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 import polars as pl
 from prefect import get_run_logger, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from infra.feature_store import FeatureStore, Manifest
@@ -19,14 +17,20 @@ from infra.settings import get_settings
 from scoring.feature_files import FILES, read_feature_files
 from simulator.demo import ensure_demo_data
 from tasks.files import local_folder
+from tasks.progress import ProgressBar
 from tasks.retry import transient_only
 
 PROGRESS_SECONDS = 1.0
+RETRY_DELAYS = [2.0, 5.0, 10.0]
 
 
-@task(cache_policy=NO_CACHE)
+@task(retries=3, retry_delay_seconds=RETRY_DELAYS, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def find_data(data: str | None) -> str:
-    """The data directory: the one named, else the one loaded last, else the simulator's."""
+    """The data directory: the one named, else the one loaded last, else the simulator's.
+
+    Raises:
+        TransientError: Hazelcast does not answer.
+    """
     if data:
         return data
     settings = get_settings()
@@ -63,7 +67,7 @@ def _demo_folder() -> Path:
     return get_settings().local.home.expanduser() / "demo-data"
 
 
-@task(retries=3, retry_delay_seconds=[2, 5, 10], retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+@task(retries=3, retry_delay_seconds=RETRY_DELAYS, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def load_into_hazelcast(data: str) -> dict[str, Any]:
     """Read, check and load a data directory, of this machine or in S3 (`s3://bucket/folder`).
 
@@ -100,7 +104,7 @@ class _Progress:
     """A progress bar in the UI, updated at most once a second."""
 
     def __init__(self) -> None:
-        self._id: UUID | None = None
+        self._bar = ProgressBar("load-features-progress", "rows in Hazelcast")
         self._next = 0.0
 
     def __call__(self, done: int, total: int) -> None:
@@ -108,9 +112,4 @@ class _Progress:
         if now < self._next and done < total:
             return
         self._next = now + PROGRESS_SECONDS
-        percent = 100.0 * done / total
-        if self._id is None:
-            made = create_progress_artifact(percent, key="load-features-progress", description="rows in Hazelcast")
-            self._id = cast(UUID, made)  # called from a synchronous task, it is no coroutine
-        else:
-            update_progress_artifact(self._id, percent)
+        self._bar.show(100.0 * done / total)

@@ -3,13 +3,9 @@
 import time
 from datetime import date, datetime
 from pathlib import Path
-from uuid import UUID
 
-import httpx
 from prefect import get_run_logger, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import PrefectException
 
 from infra.seeding import Seeded, seed
 from infra.settings import get_settings
@@ -19,6 +15,7 @@ from simulator.source import simulated
 from simulator.transactions import START
 from tasks.features import demo_data
 from tasks.files import local_file, local_folder
+from tasks.progress import ProgressBar
 from tasks.retry import transient_only
 
 # Each is a call to Prefect's server, between two Kafka transactions.
@@ -56,11 +53,11 @@ def _population(data: str | None) -> Path:
 
 
 class _Progress:
-    """A progress bar and log lines; a Prefect server that is away must not stop the sending."""
+    """A progress bar and log lines."""
 
     def __init__(self) -> None:
         self._logger = get_run_logger()
-        self._artifact: UUID | None = None
+        self._bar = ProgressBar("seeding", "Transactions sent to Kafka")
         self._started = self._shown = time.monotonic()
         self._first: int | None = None
 
@@ -76,18 +73,7 @@ class _Progress:
             self._logger.info("%s of %s rows sent, %s rows/s", f"{rows:,}", _or_unknown(total), f"{pace:,.0f}")
         self._shown = now
         if total:
-            self._show(min(100.0, 100 * rows / total))
-
-    def _show(self, percent: float) -> None:
-        try:
-            if self._artifact is None:
-                self._artifact = create_progress_artifact(  # type: ignore[assignment] - synchronous here: the id
-                    percent, key="seeding", description="Transactions sent to Kafka"
-                )
-            else:
-                update_progress_artifact(self._artifact, percent)
-        except (PrefectException, httpx.HTTPError) as error:
-            self._logger.warning("the progress is not shown: %s", error)
+            self._bar.show(min(100.0, 100 * rows / total))
 
 
 def _or_unknown(total: int | None) -> str:

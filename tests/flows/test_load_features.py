@@ -1,0 +1,76 @@
+"""The deployment load-features on a Prefect server: what does not end it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from hazelcast.client import HazelcastClient
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import ArtifactCreate
+
+from flows.load_features import load_features
+from infra.errors import TransientError
+from infra.feature_store import FeatureStore
+from infra.hazelcast import connect
+from infra.settings import HazelcastSettings, Settings
+from scoring.feature_files import read_feature_files
+from simulator.population import simulate_population, write_population
+from tests.conftest import reporting_to
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _on_prefect(prefect: str) -> Iterator[None]:
+    with reporting_to(prefect):
+        yield
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_population(simulate_population(100, 14, 1), tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_features_are_loaded_though_prefect_does_not_take_the_progress(
+    settings: Settings, client: HazelcastClient, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    create, refused = SyncPrefectClient.create_artifact, []
+
+    def fail_once(self: SyncPrefectClient, artifact: ArtifactCreate) -> object:
+        if not refused:
+            refused.append("created")
+            raise httpx.ReadTimeout("the server is busy")
+        return create(self, artifact)
+
+    def fail(*_: object, **__: object) -> None:
+        refused.append("updated")
+        raise httpx.ReadTimeout("the server is busy")
+
+    monkeypatch.setattr("tasks.features.PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(SyncPrefectClient, "create_artifact", fail_once)
+    monkeypatch.setattr(SyncPrefectClient, "update_artifact", fail)
+    assert load_features(data=str(data))["loaded"]
+    assert set(refused) == {"created", "updated"}
+    manifest = FeatureStore(client).read_manifest()
+    assert manifest is not None
+    assert manifest.version == read_feature_files(data).version
+
+
+def test_the_folder_that_was_loaded_last_is_asked_for_again_when_hazelcast_was_away(
+    settings: Settings, client: HazelcastClient, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    FeatureStore(client).load(read_feature_files(data))
+    asked = []
+
+    def away_once(hazelcast: HazelcastSettings) -> HazelcastClient:
+        asked.append(hazelcast)
+        if len(asked) == 1:
+            raise TransientError("no member answers")
+        return connect(hazelcast)
+
+    monkeypatch.setattr("tasks.features.connect", away_once)
+    again = load_features()
+    assert again["source"] == str(data)
+    assert not again["loaded"]
