@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -12,12 +13,13 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
 from infra.errors import TransientError
@@ -38,6 +40,7 @@ _LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.CA
 def stop_scoring(timeout_seconds: float = 60) -> int:
     """Cancel the runs that score, and wait until they have ended and the consumer group is empty.
 
+    Runs of flows of the same name that are not of this project's deployments go on: a server may be shared.
     A run can be shown as cancelled while its process goes on, so the group is asked too. A run that is still on its way
     when its deployment is deleted cannot end any more: Prefect cannot give its place back to a limit that is gone.
 
@@ -49,11 +52,11 @@ def stop_scoring(timeout_seconds: float = 60) -> int:
     """
     settings = get_settings()
     with get_client(sync_client=True) as client:
-        runs = _live_runs(client, _SCORING)
+        runs = _live_runs(client)
         for run in runs:
             client.set_flow_run_state(run.id, Cancelling(), force=False)
         deadline = time.monotonic() + timeout_seconds
-        while (members := group_members(settings.kafka, settings.scoring.group_id)) or _live_runs(client, _SCORING):
+        while (members := group_members(settings.kafka, settings.scoring.group_id)) or _live_runs(client):
             if time.monotonic() > deadline:
                 break
             time.sleep(POLL_SECONDS)
@@ -117,7 +120,7 @@ def left_over(topics: Sequence[str], deployments: bool) -> list[str]:
     finally:
         client.shutdown()
     with get_client(sync_client=True) as prefect:
-        found += [f"run {run.name}" for run in _live_runs(prefect, _SCORING)]
+        found += [f"run {run.name}" for run in _live_runs(prefect)]
         if deployments:
             found += [f"deployment {deployment.name}" for deployment in _deployments(prefect)]
     return found
@@ -127,9 +130,16 @@ def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
     return client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])))
 
 
-def _live_runs(client: SyncPrefectClient, flows: list[str]) -> list[FlowRun]:
-    runs = client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=flows)),
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE))),
-    )
-    return [run for run in runs if str(run.id) != flow_run.id]
+def _live_runs(client: SyncPrefectClient) -> list[FlowRun]:
+    """The runs of this project that score, and those that they call."""
+
+    def those(**chosen: Any) -> list[FlowRun]:
+        return client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=_SCORING)),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)), **chosen),
+        )
+
+    # A run has its deployment's tags, and keeps them when the deployment is gone; a run that it calls has none.
+    started = those(tags=FlowRunFilterTags(all_=[TAG]))
+    called = those(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id for run in started])) if started else []
+    return started + called

@@ -130,6 +130,33 @@ def artifact(api: PrefectApi, key: str) -> str:
     return api.get(f"/artifacts/{key}/latest")["data"]
 
 
+def load(settings: Settings, data: Path) -> None:
+    client = connect(settings.hazelcast)
+    FeatureStore(client).load(read_feature_files(data))
+    client.shutdown()
+
+
+def scoring_run(api: PrefectApi) -> str | None:
+    """The run of score/local that is live."""
+    live = [run["id"] for run in runs_of(api, "score/local") if run["state_type"] == "RUNNING"]
+    return live[0] if live else None
+
+
+def process_of_run(api: PrefectApi, run: str) -> psutil.Process:
+    return psutil.Process(int(api.get(f"/flow_runs/{run}")["infrastructure_pid"].rpartition(":")[2]))
+
+
+def process_of_service(settings: Settings, name: str) -> psutil.Process:
+    started = Registry(settings.local.home).alive(name)
+    assert started is not None
+    return psutil.Process(started.pid)
+
+
+def scorers(settings: Settings) -> int:
+    """How many there are in the group."""
+    return group_members(settings.kafka, settings.scoring.group_id)
+
+
 def test_one_command_runs_the_pipeline_and_tells_what_came_of_it(command, api: PrefectApi, data: Path):
     summary = json.loads(command("cli.main", "run", "--data", str(data), "--count", "3000", "--json"))
     assert summary["transactions"] == summary["predictions"] == summary["projected"] == 3_000
@@ -207,30 +234,21 @@ def test_the_nightly_run_is_scheduled(api: PrefectApi):
 def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(
     up: Settings, api: PrefectApi, deployment, command
 ):
-    def scoring() -> bool:
-        return group_members(up.kafka, up.scoring.group_id) == 2
-
     first = deployment("score/local", processes=2)
-    until(scoring, what="two scorers in the group")
-    pid = int(api.get(f"/flow_runs/{first}")["infrastructure_pid"].rpartition(":")[2])
-    flow = psutil.Process(pid)
-    scorers = [child for child in flow.children(recursive=True) if "scoring.worker" in " ".join(child.cmdline())]
-    assert len(scorers) == 2
+    until(lambda: scorers(up) == 2, what="two scorers in the group")
+    flow = process_of_run(api, first)
+    left = [child for child in flow.children(recursive=True) if "scoring.worker" in " ".join(child.cmdline())]
+    assert len(left) == 2
     flow.send_signal(signal.SIGKILL)
     # No scorer is left behind, and another run takes over without anybody's doing.
-    until(lambda: not any(scorer.is_running() for scorer in scorers), what="the orphans' end")
+    until(lambda: not any(scorer.is_running() for scorer in left), what="the orphans' end")
     assert ended(api, first)["state_type"] == "CRASHED"
-
-    def successor() -> str | None:
-        live = [run["id"] for run in runs_of(api, "score/local") if run["state_type"] == "RUNNING"]
-        return live[0] if live else None
-
-    second = until(successor, what="a new run")
+    second = until(lambda: scoring_run(api), what="a new run")
     assert second != first
-    until(lambda: group_members(up.kafka, up.scoring.group_id) > 0, what="scorers in the group")
+    until(lambda: scorers(up) > 0, what="scorers in the group")
     command("prefect", "flow-run", "cancel", str(second))
     assert ended(api, second)["state_type"] == "CANCELLED"
-    until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, what="an empty group")
+    until(lambda: scorers(up) == 0, what="an empty group")
     assert api.get(f"/flow_runs/{second}")["state_type"] == "CANCELLED"
 
 
@@ -238,31 +256,24 @@ def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(
 def test_scoring_comes_back_when_its_worker_dies_alone_or_with_it(
     up: Settings, api: PrefectApi, deployment, command, data: Path
 ):
-    client = connect(up.hazelcast)
-    FeatureStore(client).load(read_feature_files(data))
-    client.shutdown()
-
-    def worker() -> psutil.Process:
-        started = Registry(up.local.home).alive(stack.WORKER)
-        assert started is not None
-        return psutil.Process(started.pid)
+    load(up, data)
 
     def scores() -> str | None:
-        live = [run["id"] for run in runs_of(api, "score/local") if run["state_type"] == "RUNNING"]
-        return live[0] if live and group_members(up.kafka, up.scoring.group_id) == 1 else None
+        run = scoring_run(api)
+        return run if scorers(up) == 1 else None
 
     deployment("score/local", processes=1)
     first = until(scores, what="a scorer in the group")
-    worker().kill()
+    process_of_service(up, stack.WORKER).kill()
     # Either is answered by another start.
     assert ended(api, first)["state_type"] in {"CRASHED", "FAILED"}
-    until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, what="an empty group")
+    until(lambda: scorers(up) == 0, what="an empty group")
     stack.up(up, services={stack.WORKER})
     second = until(scores, what="a new run")
 
-    foreign = _silent_run_of_somebody_else(api)
-    pid = int(api.get(f"/flow_runs/{second}")["infrastructure_pid"].rpartition(":")[2])
-    for process in (worker(), psutil.Process(pid)):
+    foreign = _run_of_somebody_else(api, "somebody-elses")
+    _beat(api, foreign)
+    for process in (process_of_service(up, stack.WORKER), process_of_run(api, second)):
         process.kill()
     # Nobody is left to say that it died; that it says nothing is seen after 150 s.
     until(lambda: api.get(f"/flow_runs/{second}")["state_type"] == "CRASHED", 240, "the end of the silent run")
@@ -273,10 +284,16 @@ def test_scoring_comes_back_when_its_worker_dies_alone_or_with_it(
     assert ended(api, third)["state_type"] == "CANCELLED"
 
 
-def _silent_run_of_somebody_else(api: PrefectApi) -> str:
-    """A run of a flow that is not ours, after one heartbeat."""
-    flow = api.post("/flows/", {"name": "somebody-elses"})["id"]
-    run = api.post("/flow_runs/", {"flow_id": flow, "state": {"type": "RUNNING"}})["id"]
+def _run_of_somebody_else(api: PrefectApi, flow_name: str) -> str:
+    """A run of a deployment that is not ours, and that no worker of ours runs."""
+    flow = api.post("/flows/", {"name": flow_name})["id"]
+    deployment = api.post("/deployments/", {"name": "theirs", "flow_id": flow})["id"]
+    run = {"flow_id": flow, "deployment_id": deployment, "state": {"type": "RUNNING"}}
+    return api.post("/flow_runs/", run)["id"]
+
+
+def _beat(api: PrefectApi, run: str) -> None:
+    flow = api.get(f"/flow_runs/{run}")["flow_id"]
     heartbeat = {
         "id": str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
@@ -286,21 +303,18 @@ def _silent_run_of_somebody_else(api: PrefectApi) -> str:
             {
                 "prefect.resource.id": f"prefect.flow.{flow}",
                 "prefect.resource.role": "flow",
-                "prefect.resource.name": "somebody-elses",
+                "prefect.resource.name": api.get(f"/flows/{flow}")["name"],
             }
         ],
     }
     api.post("/events", [heartbeat])
-    return run
 
 
 @pytest.mark.slow
 def test_scoring_goes_on_while_prefects_server_is_dead_and_can_be_cancelled_when_it_is_back(
     up: Settings, api: PrefectApi, deployment, command, data: Path
 ):
-    client = connect(up.hazelcast)
-    FeatureStore(client).load(read_feature_files(data))
-    client.shutdown()
+    load(up, data)
     population = simulate_population(500, 50, 1)
 
     def send(number: int) -> None:
@@ -308,11 +322,9 @@ def test_scoring_goes_on_while_prefects_server_is_dead_and_can_be_cancelled_when
         seed(up.kafka, FrameSource(Simulation(population, 1_000, number).frames, 1_000, name), name)
 
     run = deployment("score/local", processes=1)
-    until(lambda: group_members(up.kafka, up.scoring.group_id) == 1, what="a scorer in the group")
+    until(lambda: scorers(up) == 1, what="a scorer in the group")
     before = len(values(up.kafka, up.kafka.topics.predictions))
-    started = Registry(up.local.home).alive(stack.PREFECT)
-    assert started is not None
-    server = psutil.Process(started.pid)
+    server = process_of_service(up, stack.PREFECT)
     for process in (*server.children(recursive=True), server):
         process.kill()
     server.wait(20)
@@ -327,7 +339,7 @@ def test_scoring_goes_on_while_prefects_server_is_dead_and_can_be_cancelled_when
     command("prefect", "flow-run", "cancel", run)
     # By its own end: five minutes later the server would call it so in any case.
     until(lambda: api.get(f"/flow_runs/{run}")["state_type"] == "CANCELLED", 90, "the run's end")
-    until(lambda: group_members(up.kafka, up.scoring.group_id) == 0, what="an empty group")
+    until(lambda: scorers(up) == 0, what="an empty group")
     verdict = verify(up, Options(drained=True, with_map=False))
     assert verdict.holds, verdict.to_json()
 
@@ -350,13 +362,20 @@ def _names(api: PrefectApi) -> list[str]:
     return [deployment["name"] for deployment in api.post("/deployments/filter", {})]
 
 
-def test_teardown_leaves_nothing_and_up_brings_it_back(up: Settings, api: PrefectApi, typed_deployment, command):
+def test_teardown_leaves_nothing_and_up_brings_it_back(
+    up: Settings, api: PrefectApi, deployment, typed_deployment, command, data: Path
+):
     guard = api.get("/deployments/name/expire/ecs")
     api.patch(f"/deployments/{guard['id']}/schedules/{guard['schedules'][0]['id']}", {"active": True})
+    load(up, data)
+    ours, theirs = deployment("score/local", processes=1), _run_of_somebody_else(api, "score")
+    until(lambda: scorers(up) == 1, what="a scorer in the group")
     before = _names(api)
     run = ended(api, typed_deployment("teardown/local", topics=["Predictions"], deployments=True))
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     assert "Nothing is left." in artifact(api, "teardown")
+    assert api.get(f"/flow_runs/{ours}")["state_type"] == "CANCELLED"
+    assert api.get(f"/flow_runs/{theirs}")["state_type"] == "RUNNING"
     client = connect(up.hazelcast)
     try:
         assert FeatureStore(client).read_manifest() is None
@@ -366,7 +385,7 @@ def test_teardown_leaves_nothing_and_up_brings_it_back(up: Settings, api: Prefec
         client.shutdown()
     assert "Predictions" not in partitions(up.kafka)
     assert "Transactions" in partitions(up.kafka)
-    assert set(_names(api)) == {"ecs"}, "a stack on AWS still has its end"
+    assert set(_names(api)) == {"ecs", "theirs"}, "a stack on AWS still has its end"
     command("cli.main", "up")
     assert sorted(_names(api)) == sorted(before)
     assert api.get("/deployments/name/expire/ecs")["schedules"][0]["active"]
