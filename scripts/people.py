@@ -62,10 +62,13 @@ class _Session:
                     self._never(message.stop_auto_rerun.fragment_ids)
                 elif kind == "delta":
                     self._seen.exceptions += message.delta.new_element.WhichOneof("type") == "exception"
-                elif kind == "script_finished" and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+                elif kind == "script_finished":
                     # Parts that are asked for at the same time are drawn in one run; a whole page names none.
-                    for fragment in message.metadata.run.fragment_ids or [""]:
-                        self._finished(fragment)
+                    parts = message.metadata.run.fragment_ids
+                    # Of a part it only says that the next run has begun before this was sent: it is drawn all the same.
+                    if parts or message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+                        for fragment in parts or [""]:
+                            self._finished(fragment)
         finally:
             for timer in self._timers.values():
                 timer.cancel()
