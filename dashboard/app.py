@@ -1,6 +1,7 @@
 """The pages: `fraudflow dashboard`, or `streamlit run dashboard/server.py`."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -26,11 +27,13 @@ def main() -> None:
     customer = st.Page(answer.page, title="Was this you?", url_path="answer", visibility="hidden")
     # The first page's own address is /, and people write what they see.
     first = st.Page(live.page, title="Live", url_path="live", visibility="hidden")
-    chosen = st.navigation([*pages, customer, first], position="top")
+    # To a customer the others are not named.
+    asked = urlsplit(st.context.url or "").path.rpartition("/")[2] == customer.url_path
+    chosen = st.navigation([*pages, customer, first], position="hidden" if asked else "top")
     shared = services()
     if chosen == customer:
-        # A customer has no login here: the link is what lets them in, to this one page; the others are not named.
-        st.navigation([customer], position="hidden").run()
+        # A customer has no login here: the link is what lets them in, to this one page.
+        chosen.run()
         return
     if shared.settings.dashboard.secrets is not None and not st.user.is_logged_in:
         st.title("fraudflow")
