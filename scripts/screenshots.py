@@ -1,6 +1,7 @@
 """Takes the pictures of the dashboard in docs/screenshots: `python -m scripts.screenshots`, while a stack is up.
 
-They show whatever flows at that moment: run `fraudflow run` before, and `fraudflow run --rate 200` meanwhile.
+They show whatever flows at that moment: run `fraudflow run` before, and the deployments `score/local` and
+`seed-transactions/local` with a rate meanwhile.
 """
 
 from pathlib import Path
@@ -12,7 +13,6 @@ from infra.errors import TerminalError
 from infra.hazelcast import connect
 from infra.settings import Settings, get_settings
 from scripts.drawn import READY
-from tests.browser import feed
 from tests.browser.chromium import launch
 
 OUT = Path(__file__).parents[1] / "docs" / "screenshots"
@@ -41,7 +41,7 @@ def main() -> None:
         _shoot(browser, settings, "live", "/", "Live")
         _shoot(browser, settings, "live-dark", "/", "Live", scheme="dark")
         _shoot(browser, settings, "live-phone", "/", "Live", width=_PHONE)
-        _shoot(browser, settings, "answer-phone", feed.ask_customer(settings, case), "Was this you?", width=_PHONE)
+        _shoot(browser, settings, "answer-phone", _ask(browser, settings, case), "Was this you?", width=_PHONE)
         browser.close()
 
 
@@ -53,6 +53,19 @@ def _largest_case(settings: Settings) -> str:
     if not rows:
         raise TerminalError("nothing is suspected yet: `fraudflow run` scores transactions")
     return str(rows[0].get_object_with_index(0))
+
+
+def _ask(browser: Browser, settings: Settings, case: str) -> str:
+    """Ask the customer, as the analyst who has the case; the path of the page where they answer."""
+    page = browser.new_page()
+    page.set_default_timeout(_PATIENCE_MS)
+    page.goto(f"{settings.dashboard_url}/cases?case={case}")
+    page.get_by_label("Your name").fill(_ANALYST)
+    page.get_by_label("Your name").press("Enter")
+    page.get_by_role("button", name="Ask the customer").click()
+    link = page.get_by_test_id("stCode").inner_text().strip()
+    page.close()
+    return link.removeprefix(settings.dashboard_url or "")
 
 
 def _shoot(
