@@ -186,6 +186,21 @@ def test_the_map(log: Log, client):
     assert (letters, verdict.of("F").violations) == ("F", 1)
 
 
+def test_a_transaction_that_is_sent_again_meanwhile_has_a_newer_value_in_the_map(log: Log, client):
+    log.transactions()
+    log.answers(range(ROWS))
+    log.commit(ROWS)
+    held = client.get_map(PREDICTIONS).blocking()
+    for offset in range(ROWS):
+        held.put(f"t{offset}", json.dumps(answer(offset)))
+    # The end of the transactions is a marker, so what is sent next stands one further.
+    held.put("t4", json.dumps(answer(ROWS + 1, transaction_number="t4")))
+    options = {"drained": False, "with_map": True, "map_seconds": 0}
+    assert found(log, **options)[0] == "F", "no such transaction has come"
+    log.send(log.topics.transactions, [{"trans_num": "t4"}])
+    assert found(log, **options)[0] == ""
+
+
 def test_an_empty_map_is_not_one_that_is_full(log: Log, client):
     log.transactions()
     log.answers(range(ROWS))
