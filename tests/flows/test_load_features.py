@@ -1,6 +1,5 @@
 """The deployment load-features on a Prefect server: what does not end it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,22 +14,8 @@ from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
 from infra.settings import HazelcastSettings, Settings
 from scoring.feature_files import read_feature_files
-from simulator.population import simulate_population, write_population
-from tests.conftest import reporting_to
 
-pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _on_prefect(prefect: str) -> Iterator[None]:
-    with reporting_to(prefect):
-        yield
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    write_population(simulate_population(100, 14, 1), tmp_path / "data")
-    return tmp_path / "data"
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("on_prefect")]
 
 
 def test_features_are_loaded_though_prefect_does_not_take_the_progress(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +14,6 @@ from infra.settings import Settings, get_settings
 from scoring.feature_files import read_feature_files
 from simulator.population import simulate_population, write_population
 from tasks.train import HistoryOf
-from tests.conftest import reporting_to
 from tests.models import saved, trained
 from training.dataset import Dataset
 from training.histories import forget_old
@@ -24,17 +22,11 @@ from training.registry import CHALLENGER, CHAMPION, Registry
 from training.rollout import make_champion
 from training.served import MODEL_FILE
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("on_prefect")]
 
 POPULATION = simulate_population(500, 50, 1)
 STATIC = ("amt", "distance_from_home")
 FIRST, CHALLENGING, OTHER = (trained(STATIC, seed) for seed in (1, 2, 3))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _on_prefect(prefect: str) -> Iterator[None]:
-    with reporting_to(prefect):
-        yield
 
 
 @pytest.fixture

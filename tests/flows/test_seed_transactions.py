@@ -1,6 +1,5 @@
 """The deployment seed-transactions on a Prefect server: what people see of it, and what a retry sends."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,24 +14,11 @@ from flows.seed_transactions import seed_transactions
 from infra.errors import InputError
 from infra.kafka import GroupReader
 from infra.settings import Settings
-from simulator.population import simulate_population, write_population
+from simulator.population import simulate_population
 from simulator.transactions import simulate_transactions
-from tests.conftest import reporting_to
 from tests.waiting import until
 
-pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _on_prefect(prefect: str) -> Iterator[None]:
-    with reporting_to(prefect):
-        yield
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> str:
-    write_population(simulate_population(100, 14, 1), tmp_path / "data")
-    return str(tmp_path / "data")
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("on_prefect")]
 
 
 def rows_in_topic(settings: Settings) -> int:
@@ -44,8 +30,8 @@ def rows_in_topic(settings: Settings) -> int:
         reader.close()
 
 
-def test_simulated_rows_are_sent_once_and_the_run_shows_it(settings: Settings, data: str):
-    done = seed_transactions(data=data, count=5_000)
+def test_simulated_rows_are_sent_once_and_the_run_shows_it(settings: Settings, data: Path):
+    done = seed_transactions(data=str(data), count=5_000)
     assert (done["sent"], done["resumed_from"]) == (5_000, 0)
     # Each partition that was written to has the marker of one commit.
     assert 0 <= rows_in_topic(settings) - 5_000 <= settings.kafka.partitions
@@ -57,12 +43,12 @@ def test_simulated_rows_are_sent_once_and_the_run_shows_it(settings: Settings, d
     assert (progress.type, float(str(progress.data))) == ("progress", 100.0)
 
 
-def test_a_run_that_is_retried_sends_nothing_twice_and_a_new_run_sends_again(settings: Settings, data: str):
+def test_a_run_that_is_retried_sends_nothing_twice_and_a_new_run_sends_again(settings: Settings, data: Path):
     ran: list[tuple[str, int]] = []
 
     @flow(retries=1)
     def parent() -> dict:
-        done = seed_transactions.fn(data=data, count=5_000)
+        done = seed_transactions.fn(data=str(data), count=5_000)
         ran.append((str(flow_run.id), done["resumed_from"]))
         if len(ran) == 1:
             raise RuntimeError("after the rows were sent")
@@ -72,7 +58,7 @@ def test_a_run_that_is_retried_sends_nothing_twice_and_a_new_run_sends_again(set
     assert ran == [(ran[0][0], 0), (ran[0][0], 5_000)]
     sent = rows_in_topic(settings)
     assert sent < 5_000 + 2 * settings.kafka.partitions
-    assert seed_transactions(data=data, count=5_000)["resumed_from"] == 0
+    assert seed_transactions(data=str(data), count=5_000)["resumed_from"] == 0
     assert rows_in_topic(settings) >= sent + 5_000
 
 

@@ -169,13 +169,19 @@ def test_an_answer_without_a_source(log: Log):
     assert "4000000000000002" not in json.dumps(verdict.to_json())
 
 
-def test_the_map(log: Log, client):
+def projected(log: Log, client):
+    """All is answered, and in the map that this returns."""
     log.transactions()
     log.answers(range(ROWS))
     log.commit(ROWS)
     held = client.get_map(PREDICTIONS).blocking()
     for offset in range(ROWS):
         held.put(f"t{offset}", json.dumps(answer(offset)))
+    return held
+
+
+def test_the_map(log: Log, client):
+    held = projected(log, client)
     options = {"with_map": True, "map_seconds": 0}
     assert found(log, **options)[0] == ""
     held.put("t4", json.dumps(answer(4, fraud_probability=0.5)))
@@ -187,12 +193,7 @@ def test_the_map(log: Log, client):
 
 
 def test_a_transaction_that_is_sent_again_meanwhile_has_a_newer_value_in_the_map(log: Log, client):
-    log.transactions()
-    log.answers(range(ROWS))
-    log.commit(ROWS)
-    held = client.get_map(PREDICTIONS).blocking()
-    for offset in range(ROWS):
-        held.put(f"t{offset}", json.dumps(answer(offset)))
+    held = projected(log, client)
     # The end of the transactions is a marker, so what is sent next stands one further.
     held.put("t4", json.dumps(answer(ROWS + 1, transaction_number="t4")))
     options = {"drained": False, "with_map": True, "map_seconds": 0}
