@@ -9,15 +9,14 @@ import streamlit as st
 
 from dashboard import metrics, warming
 from dashboard.services import services
-from infra.priority import step_behind
-
-_NICENESS = 10
+from infra.priority import give_way
+from infra.settings import get_settings
 
 
 @asynccontextmanager
 async def _lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
-    # Where they share cores, those who score come first.
-    step_behind(_NICENESS)
+    if get_settings().dashboard.give_way:
+        give_way()
     shared = services()
     metrics.serve(shared)
     warming.start(shared)

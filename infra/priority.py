@@ -1,28 +1,25 @@
 """Who comes first where processes share cores: those that score.
 
-On Linux niceness counts within a session, for the kernel shares the cores out among sessions first (autogroups,
-sched(7)), and each server of the local stack has a session of its own. So the session is given it, too.
+Linux shares the cores out among sessions first (autogroups, sched(7)). What is set here counts within a session, so what
+shares cores has to be started in one.
 """
 
-import contextlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 
 def behind(niceness: int, command: Sequence[str]) -> list[str]:
-    """The command, for a process that is to come behind others; give its session the same."""
+    """The command, for a process that is to come behind others."""
     return ["nice", "-n", str(niceness), *command]
 
 
-def put_session_behind(pid: int, niceness: int) -> None:
-    """Let the session that `pid` leads come behind others; a system that has no such groups needs no more than nice."""
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
+def give_way() -> None:
+    """Let this thread, and what it starts, have what the others leave over.
 
-
-def step_behind(niceness: int) -> None:
-    """Let this process come behind others, and its session if it leads one: a terminal's is not ours."""
-    os.nice(niceness)
-    if os.getsid(0) == os.getpid():
-        put_session_behind(os.getpid(), niceness)
+    A thread that wakes up takes the core from it at once. One that is merely nice keeps the core for some ms first, and
+    one scored transaction is a dozen threads that wake each other.
+    """
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:  # not Linux
+        os.nice(19)

@@ -227,6 +227,11 @@ class DashboardSettings(BaseModel):
     )
     link_hours: float = Field(default=48, gt=0, description="how long a customer's link can be used")
     metrics_port: int | None = Field(default=None, description="serve Prometheus metrics here, on the same address")
+    give_way: bool = Field(
+        default=True,
+        description="use what others leave over of this machine's cores, so that scoring is as fast as without "
+        "people who look; where others compute without a pause, pages stand still meanwhile",
+    )
 
 
 class LocalSettings(BaseModel):

@@ -92,7 +92,6 @@ def _turn(bench: Bench, arguments: argparse.Namespace, seen: Seen | None) -> dic
 def _dashboard(bench: Bench, settings: Settings) -> Iterator[str]:
     address = f"{ports.HOST}:{ports.choose(0, setting='')}"
     command = [sys.executable, *dashboard_server.arguments(settings.dashboard, int(address.rpartition(":")[2]))]
-    # In a session of its own, as in the stack.
     started = processes.spawn("dashboard", command, home=bench.home, env=bench.environment(settings))
     try:
         wait_until(lambda: dashboard_server.answers(address), 60, "the dashboard")

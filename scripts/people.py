@@ -21,7 +21,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from infra.priority import step_behind
+from infra.priority import give_way
 
 _MAX_MESSAGE_BYTES = 64 << 20
 _OPEN_SECONDS = 120.0
@@ -126,7 +126,7 @@ def looking(url: str, paths: Sequence[str], seen: Seen) -> Iterator[None]:
     """
     command = [sys.executable, "-m", "scripts.people", url, *paths]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
     ) as process:
         assert process.stdout is not None  # noqa: S101 - a pipe
         opened = process.stdout.readline().strip() == _OPEN
@@ -163,7 +163,7 @@ async def _everybody(url: str, paths: Sequence[str]) -> Seen:
 
 def main() -> None:
     """Look until standard input ends."""
-    step_behind(19)
+    give_way()
     print(json.dumps(asdict(asyncio.run(_everybody(sys.argv[1], sys.argv[2:])))))
 
 

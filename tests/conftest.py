@@ -29,6 +29,7 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith(("FRAUDFLOW_", "PREFECT_"))]:
         del os.environ[name]
     os.environ["DO_NOT_TRACK"] = "1"
+    os.environ["FRAUDFLOW_DASHBOARD__GIVE_WAY"] = "false"  # tests leave nothing over
     Settings.model_config["env_file"] = None
     get_settings.cache_clear()
 

@@ -53,7 +53,10 @@ def spawn(
     cwd: Path | None = None,
     niceness: int = 0,
 ) -> Started:
-    """Start a process in a session of its own, so that Ctrl-C at our terminal leaves it alone."""
+    """Start a process in a group of its own, so that Ctrl-C at our terminal leaves it alone.
+
+    It stays in our session, or it could not come behind the others there; see `infra.priority`.
+    """
     log = home / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
@@ -67,13 +70,11 @@ def spawn(
                 stderr=subprocess.STDOUT,
                 env={**(os.environ if env is None else env), MARKER: str(home)},
                 cwd=cwd or home,
-                start_new_session=True,
+                process_group=0,
             )
         except OSError as error:
             raise TerminalError(f"cannot start {name} ({command[0]}): {error}") from error
     _children[process.pid] = process
-    if niceness:
-        priority.put_session_behind(process.pid, niceness)
     try:
         created = psutil.Process(process.pid).create_time()
     except psutil.NoSuchProcess:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -40,14 +41,40 @@ def test_a_process_is_known_by_its_pid_and_the_moment_of_its_creation(tmp_path: 
     assert not psutil.pid_exists(started.pid)
 
 
-def test_who_comes_second_does_so_beside_other_sessions_too(tmp_path: Path) -> None:
+def test_who_comes_second_does_so_beside_whatever_was_started_here(tmp_path: Path) -> None:
     started = processes.spawn("sleeper", SLEEPER, home=tmp_path, niceness=5)
     until(lambda: "up" in processes.tail(Path(started.log)))
     assert psutil.Process(started.pid).nice() == 5
-    group = Path(f"/proc/{started.pid}/autogroup")
-    if group.exists():
-        assert group.read_text().split()[-1] == "5", "niceness counts within a session only"
+    assert os.getsid(started.pid) == os.getsid(0), "niceness counts within a session only"
+    assert os.getpgid(started.pid) != os.getpgid(0), "Ctrl-C would end it"
     processes.stop(processes.marked(tmp_path), grace_seconds=5)
+
+
+def test_a_server_outlives_the_terminal_that_it_was_started_from(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from infra.local import processes\n"
+        f"started = processes.spawn('sleeper', {SLEEPER!r}, home=Path({str(tmp_path)!r}))\n"
+        "print(started.pid, flush=True); input()"
+    )
+    shell, terminal = pty.fork()
+    if not shell:
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    pid = int(os.read(terminal, 100))
+    os.close(terminal)
+    os.waitpid(shell, 0)
+    (server,) = processes.marked(tmp_path)
+    assert server.pid == pid
+    processes.stop([server], grace_seconds=5)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux alone has it")
+def test_who_gives_way_does_so_with_all_that_it_starts() -> None:
+    code = (
+        "import os; from concurrent.futures import ThreadPoolExecutor; from infra.priority import give_way; give_way()\n"
+        "print(ThreadPoolExecutor().submit(os.sched_getscheduler, 0).result())"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(told.stdout) == os.SCHED_IDLE
 
 
 def test_a_process_is_found_from_its_first_moment_on(tmp_path: Path) -> None:
