@@ -1,7 +1,7 @@
 """Who comes first where processes share cores: those that score.
 
-Linux shares the cores out among sessions first (autogroups, sched(7)). What is set here counts within a session, so what
-shares cores has to be started in one.
+Linux shares the cores out among sessions first (autogroups, sched(7)). What is set here counts within a session,
+so what shares cores has to be started in one.
 """
 
 import os

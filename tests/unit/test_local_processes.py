@@ -58,7 +58,7 @@ def test_a_server_outlives_the_terminal_that_it_was_started_from(tmp_path: Path)
     )
     shell, terminal = pty.fork()
     if not shell:
-        os.execv(sys.executable, [sys.executable, "-c", code])
+        os.execv(sys.executable, [sys.executable, "-c", code])  # noqa: S606
     pid = int(os.read(terminal, 100))
     os.close(terminal)
     os.waitpid(shell, 0)
@@ -70,7 +70,8 @@ def test_a_server_outlives_the_terminal_that_it_was_started_from(tmp_path: Path)
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux alone has it")
 def test_who_gives_way_does_so_with_all_that_it_starts() -> None:
     code = (
-        "import os; from concurrent.futures import ThreadPoolExecutor; from infra.priority import give_way; give_way()\n"
+        "import os; from concurrent.futures import ThreadPoolExecutor\n"
+        "from infra.priority import give_way; give_way()\n"
         "print(ThreadPoolExecutor().submit(os.sched_getscheduler, 0).result())"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
