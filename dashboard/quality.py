@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from dashboard.labels import FRAUD, Label
-from dashboard.queries import BANDS, COARSE_BANDS, at_or_above
+from dashboard.queries import BANDS, COARSE_BANDS, ROUNDING, at_or_above
 
 # More days than that are drawn as weeks: a day has too few alerts for a share that says anything.
 _DAYS_DRAWN = 21
@@ -60,7 +60,7 @@ def challengers_from_labels(labels: Iterable[Label]) -> pl.DataFrame:
 
 def _counted(scored: Iterable[tuple[Label, str | None, float | None]]) -> pl.DataFrame:
     rows = [
-        (version, (label.transaction_date or "")[:10], label.verdict == FRAUD, int(score * BANDS), 1, score)
+        (version, (label.transaction_date or "")[:10], label.verdict == FRAUD, int(score * BANDS + ROUNDING), 1, score)
         for label, version, score in scored
         if label.decides and version is not None and score is not None
     ]

@@ -16,6 +16,9 @@ from infra.projection_sql import SUSPECT_RECORDS
 BANDS = 100
 """Score bands: band b holds the scores from b / 100 on; a score of exactly 1 has band 100."""
 
+ROUNDING = 1e-9
+"""Added to a score in bands before it is cut, for 0.29 * 100 is less than 29. The next float32 is farther away."""
+
 COARSE_BANDS = 20
 """Where bands of 0.01 have too few transactions to be compared or drawn each for itself."""
 
@@ -50,7 +53,7 @@ CASE_COLUMNS = (
     "distance_from_home", "fraud_probability",
 )  # fmt: skip
 
-_BAND = f"CAST(FLOOR(fraud_probability * {BANDS}) AS INTEGER)"
+_BAND = f"CAST(FLOOR(fraud_probability * {BANDS} + {ROUNDING}) AS INTEGER)"
 _AMOUNT_BAND = (
     "CASE " + " ".join(f"WHEN amount >= {edge} THEN {edge}" for edge in reversed(AMOUNT_EDGES)) + " ELSE 0 END"
 )

@@ -20,7 +20,7 @@ from confluent_kafka import TopicPartition
 
 from dashboard.answers import Answer
 from dashboard.following import Growth, arrived, follower, for_ever
-from dashboard.queries import AMOUNT_EDGES, BANDS, BEFORE_CARD, LOWEST, Filters, Since
+from dashboard.queries import AMOUNT_EDGES, BANDS, BEFORE_CARD, LOWEST, ROUNDING, Filters, Since
 from dashboard.state import Watched
 from infra.errors import TransientError
 from infra.kafka import partitions
@@ -304,7 +304,7 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _band(score: pl.Expr) -> pl.Expr:
-    return (score * BANDS).floor().cast(pl.Int64, strict=False)
+    return (score * BANDS + ROUNDING).floor().cast(pl.Int64, strict=False)
 
 
 _NOTHING = _packed(pl.DataFrame(schema=_READ))
