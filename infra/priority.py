@@ -4,8 +4,11 @@ Linux shares the cores out among sessions first (autogroups, sched(7)). What is 
 so what shares cores has to be started in one.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
+
+import psutil
 
 
 def behind(niceness: int, command: Sequence[str]) -> list[str]:
@@ -14,12 +17,14 @@ def behind(niceness: int, command: Sequence[str]) -> list[str]:
 
 
 def give_way() -> None:
-    """Let this thread, and what it starts, have what the others leave over.
+    """Let this process, all its threads and what it starts, have what the others leave over.
 
     A thread that wakes up takes the core from it at once. One that is merely nice keeps the core for some ms first, and
     one scored transaction is a dozen threads that wake each other.
     """
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:  # not Linux
+    if not hasattr(os, "SCHED_IDLE"):  # not Linux
         os.nice(19)
+        return
+    for thread in psutil.Process().threads():  # libraries start some when they are imported
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))

@@ -71,11 +71,14 @@ def test_a_server_outlives_the_terminal_that_it_was_started_from(tmp_path: Path)
 def test_who_gives_way_does_so_with_all_that_it_starts() -> None:
     code = (
         "import os; from concurrent.futures import ThreadPoolExecutor\n"
-        "from infra.priority import give_way; give_way()\n"
-        "print(ThreadPoolExecutor().submit(os.sched_getscheduler, 0).result())"
+        "from infra.priority import give_way\n"
+        "def policy(): return os.sched_getscheduler(0)\n"
+        "before, after = ThreadPoolExecutor(1), ThreadPoolExecutor(1)\n"
+        "before.submit(policy).result(); give_way()\n"
+        "print(policy(), before.submit(policy).result(), after.submit(policy).result())"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(told.stdout) == os.SCHED_IDLE
+    assert told.stdout.split() == [str(os.SCHED_IDLE)] * 3
 
 
 def test_a_process_is_found_from_its_first_moment_on(tmp_path: Path) -> None:
