@@ -74,8 +74,10 @@ class _Known:
 class _Piece:
     """Some of the predictions. They never change, so what was counted in them is kept with them."""
 
-    def __init__(self, rows: pl.DataFrame):
+    def __init__(self, rows: pl.DataFrame, numbers: set[int] | None = None):
         self.rows = rows
+        self.numbers = _hashes(rows) if numbers is None else numbers
+        """Hashes of its transactions' numbers."""
         self.counted: dict[tuple, pl.DataFrame] = {}
 
     def count(self, key: tuple, work: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
@@ -87,9 +89,11 @@ class _Piece:
                 self.counted[key] = counts
         return counts
 
-    def without(self, numbers: pl.Series) -> "_Piece":
+    def without(self, others: "_Piece") -> "_Piece":
         """Without these transactions; itself if it has none of them."""
-        rest = self.rows.filter(~pl.col("transaction_number").is_in(numbers.implode()))
+        if self.numbers.isdisjoint(others.numbers):
+            return self
+        rest = self.rows.filter(~pl.col("transaction_number").is_in(others.rows["transaction_number"].implode()))
         return self if rest.height == self.rows.height else _Piece(rest)
 
 
@@ -197,7 +201,6 @@ class Whole:
 
     def _reset(self) -> None:
         self._pieces: tuple[_Piece, ...] = ()
-        self._numbers: set[int] = set()  # hashes of the transactions' numbers
         self._version, self._ready = self._version + 1, False
         self._since: Since = ()
 
@@ -242,20 +245,19 @@ class Whole:
 
     def _take(self, rows: pl.DataFrame) -> bool:
         """Add to the newest; whether the oldest had to go for it."""
-        rows, pieces = rows.unique("transaction_number", keep="last", maintain_order=True), list(self._pieces)
-        numbers = set(rows["transaction_number"].hash())
-        if not self._numbers.isdisjoint(numbers):
-            # Transactions that were sent again: only their newest answers count, as in Hazelcast.
-            pieces = [piece.without(rows["transaction_number"]) for piece in pieces]
-        self._numbers |= numbers
+        new = _Piece(rows.unique("transaction_number", keep="last", maintain_order=True))
+        # Of transactions that were sent again only the newest answers count, as in Hazelcast.
+        pieces = [piece.without(new) for piece in self._pieces]
         if pieces and pieces[-1].rows.height < self._piece:
-            rows = pl.concat([pieces.pop().rows, rows], rechunk=True)
-        pieces.extend(map(_Piece, rows.iter_slices(self._piece)))
+            last = pieces.pop()
+            new = _Piece(pl.concat([last.rows, new.rows], rechunk=True), last.numbers | new.numbers)
+        if new.rows.height <= self._piece:
+            pieces.append(new)
+        else:
+            pieces.extend(map(_Piece, new.rows.iter_slices(self._piece)))
         held, many = sum(piece.rows.height for piece in pieces), len(pieces)
         while held - pieces[0].rows.height >= self._settings.projection.max_entries:
-            gone = pieces.pop(0).rows
-            held -= gone.height
-            self._numbers.difference_update(gone["transaction_number"].hash())
+            held -= pieces.pop(0).rows.height
         self._pieces, self._version = tuple(pieces), self._version + 1
         return len(pieces) < many
 
@@ -263,6 +265,10 @@ class Whole:
         frame = self._all().drop_nulls(("source_partition", "source_offset"))
         first = frame.group_by("source_partition").agg(pl.col("source_offset").min()).sort("source_partition")
         return tuple(first.iter_rows())
+
+
+def _hashes(rows: pl.DataFrame) -> set[int]:
+    return set(rows["transaction_number"].hash())
 
 
 def _decoded(values: Sequence[bytes]) -> pl.DataFrame:
