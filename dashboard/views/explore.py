@@ -204,11 +204,12 @@ def _map(shared: Services, threshold: float, filters: Filters) -> None:
     frame.freshness([answer], settings.time_zone)
     if case := st.session_state.get("picked-case"):
         st.link_button("Open the case", frame.case_link(case), icon=":material/open_in_new:", type="primary")
-    with st.expander("The same as a table", icon=":material/table:"):
-        st.dataframe(
-            _case_table(answer.frame, settings.currency), hide_index=True, key="map-rows", height=320,
-            column_config={"Score": frame.SCORE_COLUMN, "Case": frame.CASE_COLUMN}, alt="The same transactions",
-        )  # fmt: skip
+    with st.expander("The same as a table", icon=":material/table:", key="table", on_change="rerun") as table:
+        if table.open:
+            st.dataframe(
+                _case_table(answer.frame, settings.currency), hide_index=True, key="map-rows", height=320,
+                column_config={"Score": frame.SCORE_COLUMN, "Case": frame.CASE_COLUMN}, alt="The same transactions",
+            )  # fmt: skip
 
 
 def _pick_case() -> None:
