@@ -10,16 +10,15 @@ import streamlit as st
 from dashboard import metrics, warming
 from dashboard.services import services
 from infra.priority import give_way
-from infra.settings import get_settings
 
 
 @asynccontextmanager
 async def _lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
-    if get_settings().dashboard.give_way:
-        give_way()
     shared = services()
     metrics.serve(shared)
     warming.start(shared)
+    if shared.settings.dashboard.give_way:
+        give_way()  # last, so that it starts beside others who compute, too
     yield {}
 
 
