@@ -66,10 +66,9 @@ class OffsetWatch:
         return [p for p, offset in committed.items() if offset > max(self._reached[p], self._trusted[p])]
 
     def _take_in(self) -> None:
-        while messages := self._predictions.arrived():
-            self._add_predictions(messages)
-        while messages := self._letters.arrived():
-            self._add_letters(messages)
+        # Once: where transactions flow there is always something more.
+        self._add_predictions(self._predictions.arrived())
+        self._add_letters(self._letters.arrived())
 
     def _add_predictions(self, messages: Sequence[Message]) -> None:
         self._note(messages, decode_prediction)

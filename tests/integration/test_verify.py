@@ -1,6 +1,8 @@
 """The verifier on topics that somebody got wrong: it finds each kind of mistake, and nothing in what is right."""
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from infra.hazelcast import PREDICTIONS
 from infra.settings import Settings, get_settings
+from infra.topic_reader import TopicReader
 from tests.integration.written import ROWS, Log, answer, found
 from tests.waiting import until
 from verify.baseline import Baseline
@@ -157,6 +160,22 @@ def test_the_watch_sees_an_offset_that_is_ahead_for_a_moment(log: Log):
         assert watch.check.offenders == ["partition 0: committed 12, answered up to 10"]
     finally:
         watch.close()
+
+
+def test_the_watch_comes_to_an_end_while_answers_come_all_the_time(log: Log, monkeypatch: pytest.MonkeyPatch):
+    log.transactions()
+    watch, calls = OffsetWatch(log.settings), itertools.count()
+
+    def always_more(_: TopicReader) -> list[SimpleNamespace]:
+        assert next(calls) < 10, "it waits for a moment in which nothing comes"
+        return [SimpleNamespace(value=lambda: json.dumps(answer(next(calls))).encode())]
+
+    monkeypatch.setattr(TopicReader, "arrived", always_more)
+    try:
+        watch.look()
+    finally:
+        watch.close()
+    assert watch.answered
 
 
 def test_an_answer_without_a_source(log: Log):
