@@ -49,7 +49,8 @@ class TopicReader:
         self._at: dict[int, int] = {}
         self._failure: FraudflowError | None = None
         self._numbers = range(count)
-        self._admin = AdminClient(client_config(kafka))
+        self._config = client_config(kafka)
+        self._admin = AdminClient(self._config)
         self._consumer = Consumer(
             reader_config(kafka, f"fraudflow-reader-{uuid.uuid4().hex}")
             | {"auto.offset.reset": "earliest", "queued.max.messages.kbytes": 65_536}
@@ -177,7 +178,12 @@ class TopicReader:
 
         def answer() -> dict[int, int]:
             found = self._admin.list_offsets(ask, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_SECONDS)
-            return {asked.partition: future.result().offset for asked, future in found.items()}
+            try:
+                return {asked.partition: future.result().offset for asked, future in found.items()}
+            except KafkaException:
+                # After a broker's restart it asks with the leader's epoch from before, for ever (librdkafka 2.16).
+                self._admin = AdminClient(self._config)
+                raise
 
         return patiently(answer, f"cannot read the offsets of {self.topic}")
 

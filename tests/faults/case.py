@@ -112,6 +112,25 @@ class Case:
         if rate is None:
             self._feeders[-1].join()
 
+    def stream(self, rows: int, rate: float) -> None:
+        """Send the next rows meanwhile, without transactions: a seeding's may hang for longer than a scorer's."""
+        source = self.arena.rows.first(rows, after=self._fed)
+        self._fed += source.total
+        producer = self._producer({"enable.idempotence": "true"})
+
+        def send() -> None:
+            began, sent = time.monotonic(), 0
+            for records in source.records():
+                for key, value in zip(records.keys, records.values, strict=True):
+                    if self._stop.wait(max(began + sent / rate - time.monotonic(), 0)):
+                        return
+                    producer.produce(self.settings.kafka.topics.transactions, value, key)
+                    sent += 1
+            producer.flush()
+
+        self._feeders.append(threading.Thread(target=send, daemon=True))
+        self._feeders[-1].start()
+
     def sent(self, seconds: float) -> None:
         """Wait until what is fed is in the topic."""
         for feeder in self._feeders:

@@ -54,7 +54,7 @@ def test_restarted_while_a_transaction_is_open(arena: Arena):
 
 def test_restarted_five_times(arena: Arena):
     with arena.case("broker_restarts", "broker stopped by SIGTERM and started again, five times") as case:
-        case.feed(60_000, rate=1_000)
+        case.stream(60_000, rate=1_000)
         case.spawn("0")
         case.spawn("1")
         for _ in range(5):

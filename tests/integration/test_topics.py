@@ -1,14 +1,20 @@
 """Topics on a real Kafka: made as the settings say, left alone when they exist, and told where they differ."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, topic_names
+from infra.local import processes, stack
+from infra.local.registry import Registry
 from infra.settings import KafkaSettings, Settings, Topics
 from infra.topic_differences import topic_differences
+from infra.topic_reader import TopicReader
+from tests.conftest import running
 from tests.kafka_log import grow
 from tests.waiting import until
 
@@ -82,4 +88,17 @@ def test_a_groups_lag_counts_the_partitions_that_were_added_while_it_was_watched
         assert reader.lag({0, 1, 2}) == 0
         assert not reader.drained()
     finally:
+        reader.close()
+
+
+def test_a_reader_of_ends_goes_on_after_the_brokers_restart(tmp_path: Path) -> None:
+    with running(tmp_path, {stack.KAFKA}) as settings:
+        ensure_topics(settings.kafka)
+        reader = TopicReader(settings.kafka, settings.kafka.topics.predictions)
+        assert set(reader.ends().values()) == {0}
+        broker = Registry(tmp_path).started(stack.KAFKA)
+        assert broker is not None
+        processes.stop([psutil.Process(broker.pid)], grace_seconds=30)
+        stack.up(Settings(local=settings.local), services={stack.KAFKA})
+        assert set(reader.ends().values()) == {0}
         reader.close()
