@@ -4,11 +4,13 @@ Linux shares the cores out among sessions first (autogroups, sched(7)). What is 
 so what shares cores has to be started in one.
 """
 
-import contextlib
+import logging
 import os
 from collections.abc import Sequence
 
 import psutil
+
+logger = logging.getLogger(__name__)
 
 
 def behind(niceness: int, command: Sequence[str]) -> list[str]:
@@ -26,5 +28,10 @@ def give_way() -> None:
         os.nice(19)
         return
     for thread in psutil.Process().threads():  # libraries start some when they are imported
-        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+        try:
             os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))
+        except ProcessLookupError:  # it ended meanwhile
+            continue
+        except PermissionError as error:  # a sandbox may forbid it
+            logger.warning("cannot give way to other processes: %s", error)
+            return
