@@ -40,6 +40,7 @@ HAND_OVER_ROWS = 10_000
 # Longer than a broker's restart, shorter than a reader's patience: an open transaction of a killed seeder
 # stops read_committed readers for this long, unless a retry comes first.
 TRANSACTION_TIMEOUT_SECONDS = 30
+_REPORT_SECONDS = 0.1
 
 _LOST_TRANSACTION = {
     KafkaError._FENCED,
@@ -227,7 +228,9 @@ class _Seeding:
             self._left = True
             raise TransientError("Kafka's client does not come back from a commit") from error
         except KafkaException as error:
-            # A row that the broker does not take makes these calls fail, but only its own report tells why.
+            # A row that the broker does not take makes these calls fail, but only its own report tells why, when it is
+            # asked for.
+            self._producer.poll(_REPORT_SECONDS)
             if self._failure is not None and self._failure.code() in _REFUSED:
                 raise KafkaException(self._failure) from error
             raise

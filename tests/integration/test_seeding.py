@@ -23,6 +23,7 @@ from infra.seeding import newest_day, seed
 from infra.settings import KafkaSettings, Settings
 from infra.transaction_sources import SCHEMA, FrameSource, Source, open_source
 from tests.kafka_log import read
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -211,7 +212,20 @@ def test_a_row_too_large_to_send_is_named_and_rows_committed_before_it_stay(kafk
     assert_each_once_in_order(kafka, frame[:1_000])
 
 
-def test_rows_that_the_topic_does_not_take_are_an_error_that_no_retry_cures(kafka):
+@pytest.mark.parametrize("during_the_commit", [False, True])
+def test_rows_that_the_topic_does_not_take_are_an_error_that_no_retry_cures(kafka, during_the_commit, monkeypatch):
+    def refused(producer: Producer) -> bool:
+        with pytest.raises(KafkaException) as caught:
+            producer.begin_transaction()
+        return "InTransaction" not in str(caught.value)
+
+    def commit(self, _position, _group, offsets_sent):
+        until(lambda: refused(self._producer), what="the broker's answer")
+        offsets_sent.set()
+        raise KafkaException(KafkaError(KafkaError._STATE))  # seen where the answer comes in this moment
+
+    if during_the_commit:
+        monkeypatch.setattr(seeding._Seeding, "_commit", commit)
     name = f"{kafka.topics.transactions}-narrow"
     narrow = kafka.model_copy(update={"topics": kafka.topics.model_copy(update={"transactions": name})})
     row = pl.DataFrame([{"merchant": os.urandom(10_000).hex()}]).with_columns(
