@@ -76,7 +76,7 @@ class _Piece:
 
     def __init__(self, rows: pl.DataFrame, numbers: set[int] | None = None):
         self.rows = rows
-        self.numbers = _hashes(rows) if numbers is None else numbers
+        self.numbers = set(rows["transaction_number"].hash()) if numbers is None else numbers
         """Hashes of its transactions' numbers."""
         self.counted: dict[tuple, pl.DataFrame] = {}
 
@@ -250,7 +250,8 @@ class Whole:
         pieces = [piece.without(new) for piece in self._pieces]
         if pieces and pieces[-1].rows.height < self._piece:
             last = pieces.pop()
-            new = _Piece(pl.concat([last.rows, new.rows], rechunk=True), last.numbers | new.numbers)
+            last.numbers.update(new.numbers)  # in place: copied, all this took a quarter longer
+            new = _Piece(pl.concat([last.rows, new.rows], rechunk=True), last.numbers)
         if new.rows.height <= self._piece:
             pieces.append(new)
         else:
@@ -265,10 +266,6 @@ class Whole:
         frame = self._all().drop_nulls(("source_partition", "source_offset"))
         first = frame.group_by("source_partition").agg(pl.col("source_offset").min()).sort("source_partition")
         return tuple(first.iter_rows())
-
-
-def _hashes(rows: pl.DataFrame) -> set[int]:
-    return set(rows["transaction_number"].hash())
 
 
 def _decoded(values: Sequence[bytes]) -> pl.DataFrame:

@@ -6,8 +6,6 @@ from dashboard import queries, tally
 from dashboard.answers import Answers
 from dashboard.cluster import Cluster
 from dashboard.queries import LOWEST, Filters, Since
-from dashboard.state import Watched
-from dashboard.whole import Whole
 from infra.hazelcast import SUSPECTS
 from infra.projection import Projection
 from tests.integration.predicted import prediction, produce
@@ -35,24 +33,6 @@ def test_answers_are_renewed_while_somebody_looks(settings, client):
     assert suspected(since=((0, 10),)) == 190 - below
     assert suspected(since=((0, 50),), wait_seconds=0) is not None, "counting moved on, and nothing is known any more"
     until(lambda: suspected(since=((0, 50),), wait_seconds=0) == 150 - below, what="an answer from the new beginning")
-
-
-def test_each_score_is_in_the_band_that_its_number_names(settings, client):
-    Projection(client, settings).ensure()
-    produce(settings, [prediction(i, fraud_probability=i / 100) for i in range(101)])
-    below = round(LOWEST * 100)
-    until(lambda: client.get_map(SUSPECTS).size().result() == 101 - below, what="the suspects")
-    answers = Answers(Cluster(settings.hazelcast, query_seconds=20), renewing_share=0.5)
-    (answer,) = answers.ask(queries.suspected(Filters()), fresh_seconds=0, wait_seconds=30)
-    assert answer.frame is not None
-    assert sorted(answer.frame["band"]) == list(range(below, 101))
-    kafka = Watched("Kafka")
-    kafka.up()
-    whole = Whole(settings, kafka)
-    until(lambda: whole.held == 101, what="the predictions")
-    counted = whole.count(Filters(), "band").frame
-    assert counted is not None
-    assert sorted(counted["band"]) == list(range(101))
 
 
 def test_whoever_comes_after_a_while_sees_what_is_there_by_then(settings, client, monkeypatch):

@@ -9,6 +9,8 @@ import pytest
 from confluent_kafka import Producer
 
 from dashboard import queries
+from dashboard.answers import Answers
+from dashboard.cluster import Cluster
 from dashboard.metrics import Collector
 from dashboard.queries import LOWEST, Filters
 from dashboard.services import Services
@@ -66,6 +68,20 @@ def test_what_passes_by_is_counted_by_what_people_filter(settings):
     assert whole.of_card("token-1", 2) == ["t34", "t37"]
     produce(settings, [prediction(41)])
     until(lambda: number(whole) == 41, what="the newest one too")
+
+
+def test_each_score_is_in_the_band_that_its_number_names(settings, client):
+    Projection(client, settings).ensure()
+    produce(settings, [prediction(i, fraud_probability=i / 100) for i in range(101)])
+    below = round(LOWEST * 100)
+    until(lambda: client.get_map(SUSPECTS).size().result() == 101 - below, what="the suspects")
+    answers = Answers(Cluster(settings.hazelcast, query_seconds=20), renewing_share=0.5)
+    (answer,) = answers.ask(queries.suspected(Filters()), fresh_seconds=0, wait_seconds=30)
+    assert answer.frame is not None
+    assert sorted(answer.frame["band"]) == list(range(below, 101))
+    whole = Whole(settings, up())
+    until(lambda: number(whole) == 101, what="the predictions")
+    assert sorted(counted(whole, Filters(), "band")["band"]) == list(range(101))
 
 
 def test_what_is_sent_again_counts_once_with_its_newest_answer(settings):
