@@ -87,10 +87,10 @@ class BatchConsumer:
                 # Enough for a few of the largest batches; more only grows the memory.
                 "queued.max.messages.kbytes": 32_768,
                 "queued.min.messages": 4 * scoring.max_batch,
-                # Some 100 transactions, or what comes in 8 ms. To be sent each one at once costs the broker a
+                # Some 100 transactions, or what comes in 5 ms. To be sent each one at once costs the broker a
                 # request for each: at 10,000 transactions/s it had no time left for commits.
                 "fetch.min.bytes": 20_000,
-                "fetch.wait.max.ms": 8,
+                "fetch.wait.max.ms": 5,
                 # By default fetching rests for a second when the queue is full: a fast scorer empties it earlier.
                 "fetch.queue.backoff.ms": 10,
                 # Partitions that are added are seen after that long; by default after five minutes.

@@ -76,9 +76,6 @@ def start(local: LocalSettings, home: Path, *, previous: str | None, progress: C
             jars=class_path,
             options=[
                 f"-Xmx{local.kafka_heap}",
-                # The first compiler only. The second needs minutes of a core beside everything else, and until then a
-                # commit takes 40 ms; in throughput nothing was seen of it.
-                "-XX:TieredStopAtLevel=1",
                 # G1, the default, marks its heap beside the broker, on the cores that it needs: a commit that took 3 ms
                 # then takes 60. This one stops it for 5 ms a second.
                 "-XX:+UseParallelGC",
