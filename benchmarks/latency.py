@@ -18,8 +18,8 @@ from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, partitions
 from infra.settings import Settings
 
 RATES = (100, 1_000, 10_000)
-# At the beginning of each rate, not counted: batches find their size, and the broker's compiler finds what small
-# transactions need, which takes the second of its compilers half a minute; until then commits take several times as long.
+# At the beginning of each rate, not counted: batches find their size, and the second of the broker's compilers
+# finds what small transactions need, for half a minute; until then a commit takes several times as long.
 _WARM_SECONDS, _QUICK_WARM_SECONDS = 30.0, 5.0
 # A system that cannot keep up is given that long to answer the rest.
 _DRAIN_SECONDS = 60.0
