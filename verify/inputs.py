@@ -1,5 +1,6 @@
 """What stands in Transactions: at which offsets there is a record, and which transaction it is."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -15,7 +16,7 @@ from infra.topic_reader import Progress, TopicReader
 from verify.baseline import Baseline
 from verify.marks import Marks
 from verify.named import Named
-from verify.outputs import NOT_READABLE, digests
+from verify.outputs import NOT_READABLE, digests, value_digest
 
 
 class TransactionRecord(msgspec.Struct, gc=False):
@@ -42,6 +43,8 @@ class Input:
     """Below, the answers may have fallen to their topics' retention."""
     misnamed: dict[int, NDArray[np.int64]]
     """Offsets whose prediction names another transaction than stands there."""
+    altered: dict[int, NDArray[np.int64]]
+    """Offsets whose dead letter is of another value than stands there."""
     known: dict[int, list[NDArray[np.uint64]]]
     """Of transactions to which the baseline has a prediction: offsets, and digests of the numbers."""
 
@@ -50,6 +53,7 @@ def read_input(
     kafka: KafkaSettings,
     horizon: int,
     named: Mapping[int, Named],
+    refused: Mapping[int, Named],
     baseline: Baseline | None,
     progress: Progress,
 ) -> Input:
@@ -58,7 +62,8 @@ def read_input(
     Args:
         kafka: where it is.
         horizon: the time (ms) before which the outputs' retention has deleted answers, or 0.
-        named: by the predictions, by partition.
+        named: the numbers in the predictions, by partition.
+        refused: the values in the dead letters, by partition.
         baseline: whose transactions are to be found, if there is one.
         progress: is told how far it is.
 
@@ -68,14 +73,20 @@ def read_input(
     """
     present: dict[int, Marks] = defaultdict(Marks)
     misnamed: dict[int, list[NDArray[np.int64]]] = defaultdict(list)
+    altered: dict[int, list[NDArray[np.int64]]] = defaultdict(list)
     known: dict[int, list[NDArray[np.uint64]]] = defaultdict(list)
     with closing(TopicReader(kafka, kafka.topics.transactions)) as reader:
         starts, ends = reader.starts(), reader.ends()
         for messages in reader.read(starts, ends, progress):
-            for p, offsets, numbers in _by_partition(messages):
+            for p, offsets, values in _by_partition(messages):
+                numbers = digests([_number(value) for value in values])
                 present[p].add(offsets)
                 if p in named:
                     misnamed[p].append(named[p].others(offsets, numbers))
+                if p in refused:
+                    rows = np.flatnonzero(refused[p].knows(offsets))
+                    stand = [value_digest(hashlib.sha256(values[row]).digest()) for row in rows]
+                    altered[p].append(refused[p].others(offsets[rows], np.array(stand, np.uint64)))
                 if baseline is not None:
                     known[p].append(np.stack([offsets.astype(np.uint64), numbers])[:, baseline.knows(numbers)])
         left_from = reader.starts()
@@ -87,19 +98,18 @@ def read_input(
         left_from,
         {p: max(start, judged[p]) for p, start in starts.items()},
         {p: np.concatenate(found) for p, found in misnamed.items()},
+        {p: np.concatenate(found) for p, found in altered.items()},
         known,
     )
 
 
-def _by_partition(messages: Sequence[Message]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.uint64]]]:
-    """Of each partition the offsets, and the digests of the transaction numbers."""
-    offsets: dict[int, list[int]] = defaultdict(list)
-    numbers: dict[int, list[bytes]] = defaultdict(list)
+def _by_partition(messages: Sequence[Message]) -> Iterator[tuple[int, NDArray[np.int64], list[bytes]]]:
+    """Of each partition the offsets and the values."""
+    parts: dict[int, list[Message]] = defaultdict(list)
     for message in messages:
-        offsets[message.partition() or 0].append(message.offset() or 0)
-        numbers[message.partition() or 0].append(_number(message.value() or b""))
-    for p, found in offsets.items():
-        yield p, np.array(found, np.int64), digests(numbers[p])
+        parts[message.partition() or 0].append(message)
+    for p, those in parts.items():
+        yield p, np.array([message.offset() or 0 for message in those], np.int64), [m.value() or b"" for m in those]
 
 
 def _number(value: bytes) -> bytes:

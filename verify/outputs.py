@@ -38,6 +38,7 @@ class DeadLetterRecord(msgspec.Struct, gc=False):
     source_topic: str
     source_partition: _Count
     source_offset: _Count
+    value_sha256: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
 
 
 decode_prediction = msgspec.json.Decoder(PredictionRecord).decode
@@ -58,6 +59,11 @@ def digests(texts: Sequence[bytes]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts), "<u8")
 
 
+def value_digest(sha256: bytes) -> int:
+    """What is kept of a value's SHA-256: 64 bits."""
+    return int.from_bytes(sha256[:8])
+
+
 @dataclass
 class Outputs:
     """The sources of all answers; with `keep`, also 24 bytes for each prediction."""
@@ -72,6 +78,9 @@ class Outputs:
     baseline: Baseline | None = None
     sources: dict[int, Marks] = field(default_factory=lambda: defaultdict(Marks))
     named: dict[int, Named] = field(default_factory=dict)
+    """The transaction numbers of predictions, by source partition."""
+    refused: dict[int, Named] = field(default_factory=dict)
+    """The values of dead letters, by source partition."""
     predictions: int = 0
     dead_letters: int = 0
     unreadable: int = 0
@@ -111,8 +120,7 @@ class Outputs:
             offsets = [records[row].source_offset for row in those]
             self.sources[source].add(offsets)
             self._check_order(target, source, offsets)
-            named = self.named.setdefault(source, Named(self.places.starts.get(source, 0)))
-            named.add(np.array(offsets, np.int64), keys[those])
+            self._name(self.named, source, offsets, keys[those])
         self.predictions += len(records)
         self.versions |= {f"{record.model_version}/{record.features_version}" for record in records}
         if records and (self.keep or self.baseline):
@@ -140,11 +148,14 @@ class Outputs:
                 readable.append(message)
                 records.append(record)
         self.dead_letters += len(records)
-        sources: dict[int, list[int]] = defaultdict(list)
+        rows: dict[int, list[int]] = defaultdict(list)
         for row in self._somewhere(readable, records):
-            sources[records[row].source_partition].append(records[row].source_offset)
-        for source, offsets in sources.items():
-            self.sources[source].add(offsets)
+            rows[records[row].source_partition].append(row)
+        for source, those in rows.items():
+            self.sources[source].add([records[row].source_offset for row in those])
+            telling = [records[row] for row in those if records[row].value_sha256]
+            values = [value_digest(bytes.fromhex(record.value_sha256)) for record in telling]
+            self._name(self.refused, source, [record.source_offset for record in telling], np.array(values, np.uint64))
 
     def keys(self) -> NDArray[np.uint64]:
         """The digest of each prediction's transaction number."""
@@ -161,6 +172,10 @@ class Outputs:
     def compared_keys(self) -> NDArray[np.uint64]:
         """The digest of the transaction number of each prediction that the baseline knows."""
         return np.concatenate([np.zeros(0, np.uint64), *self._compared])
+
+    def _name(self, by: dict[int, Named], source: int, offsets: list[int], digests: NDArray[np.uint64]) -> None:
+        named = by.setdefault(source, Named(self.places.starts.get(source, 0)))
+        named.add(np.array(offsets, np.int64), digests)
 
     def _compare(
         self,

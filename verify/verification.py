@@ -62,7 +62,7 @@ def verify(settings: Settings, options: Options, progress: Progress = lambda _: 
         outputs = Outputs(places, kafka.topics.transactions, options.offenders, keep, baseline)
         horizon = _read(predictions, outputs.add_predictions, progress)
         horizon = max(horizon, _read(letters, outputs.add_dead_letters, progress))
-        source = read_input(kafka, horizon, outputs.named, baseline, progress)
+        source = read_input(kafka, horizon, outputs.named, outputs.refused, baseline, progress)
         committed_after = group.committed()
     finally:
         for reader in (group, predictions, letters):
@@ -131,6 +131,8 @@ def _no_loss(source: Input, outputs: Outputs, committed: dict[int, int], options
         check.violate(len(invented), _places("answered, but no committed transaction", p, invented, options))
         misnamed = source.misnamed.get(p, np.zeros(0, np.int64))
         check.violate(len(misnamed), _places("answered under another transaction's number", p, misnamed, options))
+        altered = source.altered.get(p, np.zeros(0, np.int64))
+        check.violate(len(altered), _places("a dead letter of another value than stands there", p, altered, options))
     check.violate(outputs.nowhere, outputs.first_nowhere)
     check.violate(outputs.unreadable, outputs.first_unreadable)
     if older:

@@ -1,5 +1,6 @@
 """What the verifier makes of the word that an answer gives for its source."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -30,6 +31,17 @@ def test_predictions_that_name_each_others_transactions(log: Log):
     assert verdict.of("A").offenders == [
         f"answered under another transaction's number: partition 0 offset {offset}" for offset in (ROWS - 2, ROWS - 1)
     ]
+
+
+def test_a_dead_letter_that_is_of_another_value(log: Log):
+    values = [b"{", b"[", json.dumps({"trans_num": "t2"}).encode()]
+    log.send(log.topics.transactions, values)
+    for offset, value in enumerate([values[0], values[0], values[2]]):
+        log.letter(offset, value_sha256=hashlib.sha256(value).hexdigest())
+    log.commit(3)
+    letters, verdict = found(log)
+    assert letters == "A"
+    assert verdict.of("A").offenders == ["a dead letter of another value than stands there: partition 0 offset 1"]
 
 
 def test_a_prediction_to_what_is_no_transaction(log: Log):
