@@ -91,6 +91,27 @@ def test_a_groups_lag_counts_the_partitions_that_were_added_while_it_was_watched
         reader.close()
 
 
+def test_what_stands_in_a_transaction_that_is_not_over_is_not_drained(kafka: KafkaSettings) -> None:
+    ensure_topics(kafka)
+    topic = kafka.topics.transactions
+    producer = Producer(client_config(kafka) | {"transactional.id": "undecided"})
+    producer.init_transactions(30)
+    reader = GroupReader(kafka, "watched", topic)
+    try:
+        producer.begin_transaction()
+        producer.produce(topic, b"perhaps", partition=0)
+        assert producer.flush(30) == 0
+        assert not reader.drained()
+        producer.abort_transaction(30)
+        until(reader.drained, 30, "an aborted transaction left nothing to score")
+        producer.begin_transaction()
+        producer.produce(topic, b"there", partition=0)
+        producer.commit_transaction(30)
+        assert not reader.drained()
+    finally:
+        reader.close()
+
+
 def test_a_reader_of_ends_goes_on_after_the_brokers_restart(tmp_path: Path) -> None:
     with running(tmp_path, {stack.KAFKA}) as settings:
         ensure_topics(settings.kafka)
