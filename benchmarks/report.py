@@ -174,10 +174,12 @@ def _load(found: dict[str, Any]) -> Iterator[str]:
 
 def _end_to_end(found: dict[str, Any]) -> Iterator[str]:
     servers = ", ".join(f"{name} {us}" for name, us in found["servers_cpu_us"].items())
+    runs = found.get("all runs, transactions/s")
+    new = f"; just started it was {runs[0]:,}/s" if runs else ""
     yield (
         f"Kafka, one scorer and Hazelcast on one machine, until {found['transactions']:,} predictions stand in "
         f"`predictionResult`: **{found['per_second']:,.0f} transactions/s**. "
-        f"CPU us each: scorer {found['cpu_us']:.2f}, {servers}. The member was {found['member']}."
+        f"CPU us each: scorer {found['cpu_us']:.2f}, {servers}. The member was {found['member']}{new}."
     )
 
 

@@ -13,7 +13,7 @@ from infra.settings import Settings
 
 # No more than a member keeps: the map would never hold them all.
 _PROJECTED, _QUICK_PROJECTED = 200_000, 100_000
-_WARM_RUNS = 5
+_WARM_RUNS, _COUNTED_RUNS = 5, 3
 
 
 def one_process(bench: Bench) -> tuple[Followed, dict[str, Any], Settings]:
@@ -69,13 +69,11 @@ def measure(bench: Bench) -> dict[str, Any]:
     for turn in range(repeats):
         bench.progress(f"throughput: two processes, {turn + 1} of {repeats}")
         runs["two processes"].append(processes(bench, 2, bench.transactions))
-    for of in runs.values():
-        of.sort(key=lambda run: run["per_second"])
-    medians = {name: of[len(of) // 2] for name, of in runs.items()}
+    medians = {name: _middle(of) for name, of in runs.items()}
     ours, lowest = medians["one process"], medians["floor"]
     return medians | {
         "transactions": bench.transactions,
-        "all runs, transactions/s": {name: [round(run["per_second"]) for run in of] for name, of in runs.items()},
+        "all runs, transactions/s": {name: sorted(round(run["per_second"]) for run in of) for name, of in runs.items()},
         "CPU, times the floor": ours["cpu_us"] / lowest["cpu_us"],
         "time, times the floor": lowest["per_second"] / ours["per_second"],
     }
@@ -90,14 +88,18 @@ def end_to_end(bench: Bench) -> dict[str, Any]:
     if bench.quick:
         return _end_to_end(bench, _QUICK_PROJECTED) | {"member": "just started"}
     runs = []
-    for turn in range(_WARM_RUNS + 3):
-        bench.progress(f"end to end: {turn + 1} of {_WARM_RUNS + 3}, to warm the member and then to count")
+    for turn in range(_WARM_RUNS + _COUNTED_RUNS):
+        bench.progress(f"end to end: {turn + 1} of {_WARM_RUNS + _COUNTED_RUNS}, to warm the member and then to count")
         runs.append(_end_to_end(bench, _PROJECTED))
-    warm = sorted(runs[_WARM_RUNS:], key=lambda run: run["per_second"])
-    return warm[1] | {
-        "member": f"warm; just started it was {runs[0]['per_second']:,.0f}/s",
+    return _middle(runs[_WARM_RUNS:]) | {
+        "member": "warm",
         "all runs, transactions/s": [round(run["per_second"]) for run in runs],
     }
+
+
+def _middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run with the median rate."""
+    return sorted(runs, key=lambda run: run["per_second"])[len(runs) // 2]
 
 
 def _end_to_end(bench: Bench, count: int) -> dict[str, Any]:
