@@ -23,7 +23,8 @@ from dashboard.following import Growth, arrived, follower, for_ever
 from dashboard.labels import Label
 from dashboard.state import Watched
 from infra.errors import TransientError
-from infra.kafka import GroupReader, partitions
+from infra.group_reader import GroupReader
+from infra.kafka import partitions
 from infra.settings import Settings
 
 PROBE_SECONDS = 2.0

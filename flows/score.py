@@ -11,7 +11,8 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from infra.errors import TerminalError, TransientError
-from infra.kafka import GroupReader, ensure_topics
+from infra.group_reader import GroupReader
+from infra.kafka import ensure_topics
 from infra.s3 import is_s3
 from infra.settings import Settings, get_settings
 from scoring.loop import SCORING

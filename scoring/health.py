@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from infra.errors import FraudflowError, TerminalError
-from infra.kafka import GroupReader
+from infra.group_reader import GroupReader
 from infra.settings import ScoringSettings, Settings
 from scoring.loop import ScoringLoop
 from scoring.metrics import Counters

@@ -14,7 +14,8 @@ from infra.aws.kinds import kind as kind_of
 from infra.aws.resource import until
 from infra.aws.stack import Stack
 from infra.errors import TransientError
-from infra.kafka import GroupReader, partitions
+from infra.group_reader import GroupReader
+from infra.kafka import partitions
 from infra.settings import get_settings
 from tasks.retry import transient_only
 

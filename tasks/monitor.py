@@ -25,7 +25,7 @@ from prefect.variables import Variable
 
 from infra.dead_letters import open_letters
 from infra.errors import TerminalError
-from infra.kafka import GroupReader
+from infra.group_reader import GroupReader
 from infra.model_store import ModelStore
 from infra.settings import get_settings
 from monitoring.checks import DRIFT, QUALITY, Operations, drift_of, facts, findings_of, quality_of

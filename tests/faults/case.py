@@ -18,8 +18,9 @@ from confluent_kafka import KafkaError, Producer
 from hazelcast.errors import HazelcastError
 
 from infra.errors import FraudflowError, TransientError
+from infra.group_reader import GroupReader
 from infra.hazelcast import connect
-from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, group_members, partitions, topic_names
+from infra.kafka import client_config, delete_topics, ensure_topics, group_members, partitions, topic_names
 from infra.projection import Projection, ensure_projection
 from infra.seeding import seed
 from infra.settings import Topics

@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 
 from flows.seed_transactions import seed_transactions
 from infra.errors import InputError
-from infra.kafka import GroupReader
+from infra.group_reader import GroupReader
 from infra.settings import Settings
 from simulator.population import simulate_population
 from simulator.transactions import simulate_transactions

@@ -2,7 +2,8 @@
 
 from confluent_kafka import Producer
 
-from infra.kafka import GroupReader, client_config
+from infra.group_reader import GroupReader
+from infra.kafka import client_config
 from infra.settings import Settings
 from infra.topic_reader import TopicReader
 from infra.transaction_sources import FrameSource, Source

@@ -23,8 +23,8 @@ from hazelcast.client import HazelcastClient
 from pydantic import SecretStr
 
 from infra.errors import TerminalError
+from infra.group_reader import GroupReader
 from infra.kafka import (
-    GroupReader,
     client_config,
     delete_topics,
     ensure_topics,

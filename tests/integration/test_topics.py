@@ -8,7 +8,8 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource
 
-from infra.kafka import GroupReader, client_config, delete_topics, ensure_topics, topic_names
+from infra.group_reader import GroupReader
+from infra.kafka import client_config, delete_topics, ensure_topics, topic_names
 from infra.local import processes, stack
 from infra.local.registry import Registry
 from infra.settings import KafkaSettings, Settings, Topics

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from infra import kafka as module
+from infra import group_reader as module
 from infra.errors import TransientError
-from infra.kafka import GroupReader
+from infra.group_reader import GroupReader
 from infra.settings import KafkaSettings
 
 
