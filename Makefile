@@ -9,6 +9,9 @@ RUN := .venv/bin
 SOAK_SECONDS ?= 1800
 SOAK_SEED ?= 1
 
+# Where it is set, each of the many Pythons that a test run starts compiles all that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 

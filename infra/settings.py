@@ -246,6 +246,7 @@ class LocalSettings(BaseModel):
     members: int = Field(default=1, ge=1, le=5)
     kafka_heap: str = "512m"
     hazelcast_heap: str = "2g"
+    java_options: str = Field(default="", description="more of them for Kafka and Hazelcast, as on a command line")
     maven_repository: str = "https://repo1.maven.org/maven2"
 
 

@@ -18,7 +18,8 @@ from infra.hazelcast import connect
 from infra.kafka import delete_topics, ensure_topics, topic_names
 from infra.local import stack
 from infra.local.guard import guarded
-from infra.settings import LocalSettings, Settings, Topics, get_settings
+from infra.settings import Settings, Topics, get_settings
+from tests.servers import local
 
 PROJECT = Path(__file__).parents[1]
 REFERENCE = PROJECT.parent / "shared" / "reference"
@@ -44,8 +45,7 @@ def reference() -> Path:
 @contextmanager
 def running(home: Path, services: Collection[str], **changes: object) -> Iterator[Settings]:
     """A stack of these services in `home`; when the run ends or is killed, so does the stack."""
-    free_ports = LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0, dashboard_port=0)
-    settings = Settings(local=free_ports, **changes)
+    settings = Settings(local=local(home), **changes)
     with guarded(home):
         stack.up(settings, services=services)
         yield stack.with_addresses(settings)

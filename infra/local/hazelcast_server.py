@@ -1,6 +1,7 @@
 """Hazelcast members with SQL, Jet and the Kafka connector, on 127.0.0.1."""
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,7 @@ def start(
                 *JVM_OPTIONS,
                 *_CONFIG,
                 *(f"-D{key}={value}" for key, value in properties.items()),
+                *shlex.split(local.java_options),
             ],
         ),
         home=home,

@@ -1,5 +1,6 @@
 """A Kafka of one node, broker and controller in one process, on 127.0.0.1."""
 
+import shlex
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
@@ -82,6 +83,7 @@ def start(local: LocalSettings, home: Path, *, previous: str | None, progress: C
                 f"-Xms{local.kafka_heap}",
                 "-Djava.awt.headless=true",
                 f"-Dlog4j2.configurationFile={_LOG_CONFIG}",
+                *shlex.split(local.java_options),
             ],
             arguments=[str(config)],
         ),

@@ -4,10 +4,11 @@ import pytest
 
 from infra.local import stack
 from infra.local.guard import guarded
-from infra.settings import LocalSettings, Settings
+from infra.settings import Settings
 from tests.conftest import empty
 from tests.faults import results
 from tests.faults.arena import Arena, services
+from tests.servers import local
 
 ROWS = 200_000
 
@@ -23,16 +24,7 @@ def arena(own_arena: Arena) -> Iterator[Arena]:
 def own_arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """A broker and two Hazelcast members of its own: here servers die too."""
     home = tmp_path_factory.mktemp("arena")
-    local = LocalSettings(
-        home=home,
-        kafka_port=0,
-        hazelcast_port=0,
-        prefect_port=0,
-        dashboard_port=0,
-        members=2,
-        hazelcast_heap="512m",
-    )
-    settings = Settings(local=local)
+    settings = Settings(local=local(home, members=2, hazelcast_heap="512m"))
     with guarded(home):
         stack.up(settings, members=2, services=services())
         arena = Arena(stack.with_addresses(settings), tmp_path_factory.mktemp("faults"), ROWS)

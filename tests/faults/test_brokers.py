@@ -13,10 +13,11 @@ from infra.kafka import partitions
 from infra.local import processes, stack
 from infra.local.guard import guarded
 from infra.local.registry import KAFKA
-from infra.settings import LocalSettings, Settings
+from infra.settings import Settings
 from tests.faults.arena import Arena
 from tests.faults.case import Case, gone
 from tests.kafka_log import grow
+from tests.servers import local
 from tests.waiting import until
 from verify.verification import Options
 
@@ -117,8 +118,7 @@ def test_disk_full(arena: Arena, tmp_path):
     if mounted.returncode:
         pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.strip()}")
     try:
-        local = LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0, dashboard_port=0)
-        settings = Settings(local=local, hazelcast=arena.settings.hazelcast)
+        settings = Settings(local=local(home), hazelcast=arena.settings.hazelcast)
         with guarded(home):
             stack.up(settings, services={KAFKA})
             small = Arena.beside(arena, stack.with_addresses(settings))

@@ -12,9 +12,10 @@ from infra.hazelcast import connect
 from infra.local import hazelcast_server, ports, processes, stack
 from infra.local.guard import guarded
 from infra.local.registry import HAZELCAST
-from infra.settings import LocalSettings, Settings
+from infra.settings import Settings
 from tests.faults.arena import Arena
 from tests.faults.network import MemberNetwork
+from tests.servers import local
 from tests.waiting import until
 from verify.verification import Options
 
@@ -34,7 +35,6 @@ def networks() -> Iterator[list[MemberNetwork]]:
 def far_home(networks: list[MemberNetwork], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Two members that everybody, the other one too, reaches by their networks alone."""
     home = tmp_path_factory.mktemp("far-members")
-    local = LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0, dashboard_port=0, members=2)
     addresses = [f"{ports.HOST}:{network.upstream}" for network in networks]
 
     def spawn(name: str, command: list[str], **rest: Any) -> processes.Started:
@@ -47,7 +47,7 @@ def far_home(networks: list[MemberNetwork], tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch, guarded(home):
         patch.setattr(hazelcast_server, "spawn", spawn)
         patch.setattr(hazelcast_server, "addresses", lambda *_: addresses)
-        settings = Settings(local=local)
+        settings = Settings(local=local(home, members=2))
         stack.up(settings, members=2, services={HAZELCAST})
         yield settings
 

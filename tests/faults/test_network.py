@@ -8,9 +8,10 @@ import pytest
 from infra.local import kafka_server, ports, stack
 from infra.local.guard import guarded
 from infra.local.registry import KAFKA
-from infra.settings import LocalSettings, Settings
+from infra.settings import Settings
 from tests.faults.arena import Arena
 from tests.faults.network import KafkaNetwork, Request
+from tests.servers import local
 
 pytestmark = [pytest.mark.faults, pytest.mark.server]
 
@@ -25,7 +26,6 @@ def network() -> Iterator[KafkaNetwork]:
 def far_home(network: KafkaNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A broker with a second address, which is the network's: who asks there is told to go on asking there."""
     home = tmp_path_factory.mktemp("far")
-    local = LocalSettings(home=home, kafka_port=0, hazelcast_port=0, prefect_port=0, dashboard_port=0)
     near = "PLAINTEXT://{host}:{port}"
     with pytest.MonkeyPatch.context() as patch, guarded(home):
         properties = kafka_server._PROPERTIES
@@ -37,7 +37,7 @@ def far_home(network: KafkaNetwork, tmp_path_factory: pytest.TempPathFactory) ->
             assert before in properties
             properties = properties.replace(before, after)
         patch.setattr(kafka_server, "_PROPERTIES", properties)
-        settings = Settings(local=local)
+        settings = Settings(local=local(home))
         stack.up(settings, services={KAFKA})
         yield settings
 

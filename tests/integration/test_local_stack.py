@@ -21,8 +21,9 @@ from infra.local import ports, processes, stack
 from infra.local.registry import HAZELCAST, KAFKA, PREFECT, Registry
 from infra.local.rest import PrefectApi
 from infra.local.status import status_of
-from infra.settings import LocalSettings, Settings
+from infra.settings import Settings
 from tests.conftest import PROJECT, running
+from tests.servers import local
 from tests.waiting import until
 
 pytestmark = pytest.mark.server
@@ -50,9 +51,8 @@ def home(settings: Settings) -> Path:
     return stack.home_of(settings)
 
 
-def fresh(tmp_path: Path, **local: object) -> Settings:
-    defaults = {"home": tmp_path, "kafka_port": 0, "hazelcast_port": 0, "prefect_port": 0}
-    return Settings(local=LocalSettings(**defaults | local))
+def fresh(tmp_path: Path, **changes: object) -> Settings:
+    return Settings(local=local(tmp_path, **changes))
 
 
 def kill(pid: int) -> None:
@@ -151,9 +151,9 @@ def test_a_taken_port_names_its_holder_and_the_setting(tmp_path: Path, service: 
 def test_down_ends_what_a_killed_up_and_killed_servers_left(tmp_path: Path) -> None:
     settings = fresh(tmp_path)
     code = (
-        "from pathlib import Path; from infra.local import stack; from infra.settings import *; "
-        f"local = LocalSettings(home=Path({str(tmp_path)!r}), kafka_port=0, hazelcast_port=0); "
-        "stack.up(Settings(local=local), services={'kafka', 'hazelcast'})"
+        "from pathlib import Path; from infra.local import stack; from infra.settings import Settings; "
+        "from tests.servers import local; "
+        f"stack.up(Settings(local=local(Path({str(tmp_path)!r}))), services={{'kafka', 'hazelcast'}})"
     )
     up = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT)
     until(lambda: {p.name for p in Registry(tmp_path).all()} == {KAFKA, "hazelcast-1"})
