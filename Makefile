@@ -27,10 +27,10 @@ down: .venv/.ready ## Stop the local stack
 status: .venv/.ready ## Show the local stack
 	@$(RUN)/fraudflow status
 
-# Two at a time, each with servers of its own: much of their time is waiting. A file stays together, for its fixtures, and
-# the many small ones come last, so that both end at the same time.
+# Three at a time, each with servers of its own: much of their time is waiting. A file stays together, for its fixtures,
+# and the many small ones come last, so that all end at the same time.
 test: .venv/.tested ## Run the tests against real servers
-	@$(RUN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(RUN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/.tested ## Run the tests that take long
 	@$(RUN)/pytest -m slow

@@ -81,8 +81,10 @@ def test_everything_listens_on_127_0_0_1_only(own: Settings) -> None:
     assert set().union(*listening.values()) == {"127.0.0.1"}
 
 
-def test_java_servers_know_none_of_our_variables(own: Settings) -> None:
+def test_java_servers_have_the_settings_options_and_none_of_our_variables(own: Settings) -> None:
+    assert own.local.java_options
     for pid in pids(own).values():
+        assert own.local.java_options in psutil.Process(pid).cmdline()
         assert not [name for name in psutil.Process(pid).environ() if name.startswith(("HZ_", "JDK_"))]
 
 
