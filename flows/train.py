@@ -45,7 +45,7 @@ def train(
 
     Args:
         source: `topics` (Transactions and Labels), `file`, or `simulator`.
-        transactions: the file, CSV or Parquet, with known fraud.
+        transactions: the file, CSV or Parquet, with known fraud; naming one means `file`.
         data: folder with customers, merchants and dictionaries; left out, what is loaded in Hazelcast.
         count: transactions to simulate.
         seed: of the simulator.

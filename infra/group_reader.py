@@ -8,7 +8,6 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from infra.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     committed_records,
-    explained,
     partitions,
     partitions_now,
     patiently,
@@ -29,6 +28,30 @@ class GroupReader:
         self._consumer = Consumer(self._config)
         self._undecided: Consumer | None = None
         """Of those alone who ask whether the group has `drained`: a scorer's health asks for its lag."""
+
+    def committed(self, among: Collection[int] | None = None) -> dict[int, int]:
+        """The offset to go on at, by partition, those added since too; partitions without one are left out.
+
+        Args:
+            among: these partitions alone.
+
+        Raises:
+            TransientError: Kafka does not answer.
+            TerminalError: it refuses to.
+        """
+
+        def answer() -> list[TopicPartition]:
+            # Where there is nothing to ask of, too: whether the broker answers is what some want to know.
+            self._count = partitions_now(self._consumer, self._topic, self._count)
+            asked = [TopicPartition(self._topic, p) for p in range(self._count) if among is None or p in among]
+            # The consumer reads what is committed, and that makes this wait for a commit that is under way.
+            found = self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_SECONDS) if asked else []
+            failed = next((at.error for at in found if at.error), None)
+            if failed:
+                raise KafkaException(failed)
+            return found
+
+        return {at.partition: at.offset for at in patiently(answer, _NO_OFFSETS) if at.offset >= 0}
 
     def lag(self, among: Collection[int] | None = None) -> int:
         """Offsets not yet committed by the group; of these partitions alone, if some are named.
@@ -56,27 +79,17 @@ class GroupReader:
         if self._undecided is None:
             self._undecided = Consumer(self._config | {"isolation.level": "read_uncommitted"})
         consumer = self._undecided
-        try:
-            count = partitions_now(consumer, self._topic, self._count)
-        except KafkaException as error:
-            raise explained(error, _NO_OFFSETS) from error
+        count = patiently(partial(partitions_now, consumer, self._topic, self._count), _NO_OFFSETS)
         return {p: self._end(consumer, TopicPartition(self._topic, p))[1] for p in range(count)}
 
     def _spans(self, among: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
         """Committed and end offset of each partition; of those too that were added since the last look."""
+        committed = self.committed(among)
         spans = {}
-        try:
-            # Where there is nothing to ask of, too: whether the broker answers is what some want to know.
-            self._count = partitions_now(self._consumer, self._topic, self._count)
-            asked = [TopicPartition(self._topic, p) for p in range(self._count) if among is None or p in among]
-            committed = partial(self._consumer.committed, asked, timeout=REQUEST_TIMEOUT_SECONDS)
-            for at in patiently(committed, _NO_OFFSETS) if asked else ():
-                if at.error:
-                    raise KafkaException(at.error)
-                low, high = self._end(self._consumer, at)
-                spans[at.partition] = (max(at.offset, low), high)
-        except KafkaException as error:
-            raise explained(error, _NO_OFFSETS) from error
+        for p in range(self._count):
+            if among is None or p in among:
+                low, high = self._end(self._consumer, TopicPartition(self._topic, p))
+                spans[p] = (max(committed.get(p, low), low), high)
         return spans
 
     @staticmethod

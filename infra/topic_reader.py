@@ -14,8 +14,6 @@ from infra.kafka import (
     client_config,
     explained,
     known_partitions,
-    partitions,
-    partitions_now,
     patiently,
     reader_config,
 )
@@ -186,32 +184,3 @@ class TopicReader:
                 raise
 
         return patiently(answer, f"cannot read the offsets of {self.topic}")
-
-
-class GroupOffsets:
-    """The committed offsets of a group."""
-
-    def __init__(self, kafka: KafkaSettings, group_id: str):
-        self._topic = kafka.topics.transactions
-        self._count = partitions(kafka).get(self._topic, 0)
-        # That it reads what is committed makes the answer wait for a commit that is under way.
-        self._consumer = Consumer(reader_config(kafka, group_id))
-
-    def committed(self) -> dict[int, int]:
-        """The offset to go on at, by partition; partitions without one are left out, those added since are not."""
-
-        def answer() -> list[TopicPartition]:
-            self._count = partitions_now(self._consumer, self._topic, self._count)
-            ask = [TopicPartition(self._topic, p) for p in range(self._count)]
-            found = self._consumer.committed(ask, timeout=REQUEST_TIMEOUT_SECONDS)
-            failed = next((at.error for at in found if at.error), None)
-            if failed:
-                raise KafkaException(failed)
-            return found
-
-        found = patiently(answer, "cannot read the group's offsets")
-        return {at.partition: at.offset for at in found if at.offset >= 0}
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._consumer.close()

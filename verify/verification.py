@@ -15,9 +15,10 @@ from confluent_kafka import Message
 from numpy.typing import NDArray
 
 from infra.errors import TransientError
+from infra.group_reader import GroupReader
 from infra.hazelcast import connect
 from infra.settings import Settings
-from infra.topic_reader import GroupOffsets, Progress, TopicReader
+from infra.topic_reader import Progress, TopicReader
 from verify.baseline import Baseline
 from verify.inputs import Input, read_input
 from verify.outputs import Outputs
@@ -51,7 +52,7 @@ def verify(settings: Settings, options: Options, progress: Progress = lambda _: 
     began = time.monotonic()
     kafka = settings.kafka
     baseline = Baseline.read(options.against) if options.against else None
-    group = GroupOffsets(kafka, settings.scoring.group_id)
+    group = GroupReader(kafka, settings.scoring.group_id, kafka.topics.transactions)
     predictions = TopicReader(kafka, kafka.topics.predictions)
     letters = TopicReader(kafka, kafka.topics.dead_letters)
     try:

@@ -13,8 +13,9 @@ from contextlib import suppress
 from confluent_kafka import Message
 
 from infra.errors import TransientError
+from infra.group_reader import GroupReader
 from infra.settings import Settings
-from infra.topic_reader import GroupOffsets, Progress, TopicReader
+from infra.topic_reader import Progress, TopicReader
 from verify.outputs import NOT_READABLE, DeadLetterRecord, PredictionRecord, decode_dead_letter, decode_prediction
 from verify.verdict import Check
 
@@ -24,7 +25,7 @@ class OffsetWatch:
 
     def __init__(self, settings: Settings):
         kafka = settings.kafka
-        self._group = GroupOffsets(kafka, settings.scoring.group_id)
+        self._group = GroupReader(kafka, settings.scoring.group_id, kafka.topics.transactions)
         self._predictions = TopicReader(kafka, kafka.topics.predictions)
         self._letters = TopicReader(kafka, kafka.topics.dead_letters)
         self._reached: dict[int, int] = defaultdict(int)
