@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, SecretStr
 
 from infra.aws.access import role_arn
-from infra.aws.ecs import namespace_name
+from infra.aws.discovery import namespace_name
 from infra.aws.serve_dashboard import LOGIN as DASHBOARD_LOGIN
 from infra.aws.stack import Stack
 from infra.local.hazelcast_server import JVM_OPTIONS

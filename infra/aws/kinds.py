@@ -1,7 +1,8 @@
 """The table of kinds, each after those that it needs: provisioning goes down it, teardown goes up."""
 
 from infra.aws.access import Role
-from infra.aws.ecs import Cluster, DiscoveryService, Namespace, Service, Task, TaskDefinition
+from infra.aws.discovery import DiscoveryService, Namespace
+from infra.aws.ecs import Cluster, Service, Task, TaskDefinition
 from infra.aws.load_balancer import Listener, LoadBalancer, TargetGroup
 from infra.aws.messaging import Budget, EventRule, Queue
 from infra.aws.network import (
