@@ -168,7 +168,9 @@ def run(
         Path | None, typer.Option(help="Folder with customers, merchants and dictionaries.", exists=True)
     ] = None,
     transactions: Annotated[Path | None, typer.Option(help="CSV or Parquet file.", exists=True)] = None,
-    model: Annotated[Path | None, typer.Option(help="ONNX model.", exists=True)] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="ONNX model; refused where a champion is another.", exists=True)
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="Transactions to simulate.")] = 100_000,
     rate: Annotated[float | None, typer.Option(min=0.1, help="Transactions a second to send.")] = None,
     seed: Annotated[

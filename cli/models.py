@@ -205,7 +205,7 @@ def _try_beside(named: str | None, share: float | None, bounds: Any = None) -> N
 
 def _registry(settings: Settings) -> Any:
     if find_spec("mlflow") is None:
-        raise TerminalError("the registry needs fraudflow's extra `train`: install it with `uv sync --extra train`")
+        raise TerminalError("the registry needs fraudflow's extra `train`: install it with `make .venv/.tested`")
     from training.registry import Registry
 
     return Registry(settings)

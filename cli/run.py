@@ -50,7 +50,8 @@ def run_pipeline(parameters: dict[str, Any], progress: Callable[[str], None]) ->
                 type=ArtifactFilterType(any_=[SUMMARY_TYPE]),
             )
         )
-    addresses = {"prefect_ui_url": _ui_url(), "dashboard_url": get_settings().dashboard_url, "run_url": url}
+    settings = get_settings()
+    addresses = {"prefect_ui_url": settings.prefect_pages, "dashboard_url": settings.dashboard_url, "run_url": url}
     return json.loads(str(artifacts[0].data)) | addresses
 
 
@@ -81,7 +82,7 @@ def run_deployment(name: str, parameters: dict[str, Any], progress: Callable[[st
         except ObjectNotFound as error:
             raise TerminalError(f"Prefect has no deployment {name}: run `fraudflow up`") from error
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-        url = f"{_ui_url()}/runs/flow-run/{run.id}"
+        url = f"{get_settings().prefect_pages}/runs/flow-run/{run.id}"
         progress(f"{name}, run {run.name}: {url}")
         _follow(client, run.id, progress)
         state = client.read_flow_run(run.id).state
@@ -98,11 +99,6 @@ def _client() -> Iterator[SyncPrefectClient]:
         raise TerminalError("no Prefect: start the local stack with `fraudflow up`")
     with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
         yield client
-
-
-def _ui_url() -> str:
-    settings = get_settings()
-    return settings.prefect_ui_url or str(settings.prefect_api_url).removesuffix("/api")
 
 
 def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], None]) -> None:

@@ -4,15 +4,18 @@ import time
 from datetime import date
 from typing import Any
 
-from prefect import flow
+from prefect import flow, tags
 from prefect.artifacts import Artifact, create_markdown_artifact
+from prefect.runtime import flow_run
 
 from flows.load_features import load_features
 from flows.provision import provision
 from flows.score import score
 from flows.seed_transactions import seed_transactions
+from infra.settings import get_settings
 from tasks.features import demo_data
 from tasks.project import wait_for_projection
+from tasks.score import refuse_idle_model
 
 SUMMARY_TYPE = "fraudflow-summary"
 
@@ -39,7 +42,7 @@ def pipeline(
     Args:
         data: folder with customers, merchants and dictionaries; left out, the simulator's.
         transactions: a CSV or Parquet file; left out, the simulator's.
-        model: an ONNX model; left out, the project's own.
+        model: an ONNX model; left out, the champion, or the project's own.
         count: transactions to simulate.
         rate: transactions a second to send; left out, as fast as it goes.
         seed: of the simulator.
@@ -47,11 +50,14 @@ def pipeline(
         processes: scorer processes; 0 takes the setting.
     """
     started = time.monotonic()
-    provision()
-    features = load_features(data=data or demo_data())
-    seeded = seed_transactions(transactions=transactions, data=data, count=count, rate=rate, seed=seed, start=start)
-    scored = score(processes=processes, until_drained=True, model=model)
-    projected = project()
+    # By its tag a run is known as one of this project's, and one that is called has those alone that it is given.
+    with tags(*flow_run.tags):
+        provision()
+        refuse_idle_model(get_settings(), model)
+        features = load_features(data=data or demo_data())
+        seeded = seed_transactions(transactions=transactions, data=data, count=count, rate=rate, seed=seed, start=start)
+        scored = score(processes=processes, until_drained=True, model=model)
+        projected = project()
     summary = scored | {
         "total_seconds": round(time.monotonic() - started, 1),
         "sent": seeded["sent"],

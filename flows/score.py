@@ -18,7 +18,7 @@ from infra.settings import Settings, get_settings
 from scoring.loop import SCORING
 from scoring.projection_watch import ProjectionWatch
 from scoring.supervisor import Supervisor, Totals
-from tasks.score import LiveArtifact, StateFence
+from tasks.score import LiveArtifact, StateFence, refuse_idle_model
 
 TICK_SECONDS = 0.5
 LAG_SECONDS = 2.0
@@ -40,7 +40,7 @@ def score(
     Args:
         processes: scorer processes; 0 takes the setting, which by default is one per core.
         until_drained: end when every transaction that has arrived is scored; otherwise run until cancelled.
-        model: path of an ONNX model, or s3://bucket/key; left out, the setting's or the project's own.
+        model: path of an ONNX model, or s3://bucket/key; left out, the champion, the setting's or the project's own.
     """
     # A flow that calls this one: the deployment's scorers may be at work, and two in one place would fence each other.
     inline = bool(flow_run.parent_flow_run_id)
@@ -62,6 +62,7 @@ def _score(processes: int, until_drained: bool, model: str | None, inline: bool)
         logs, place = logs / "inline", f"{flow_run.id}-"
         environment["FRAUDFLOW_SCORING__HEALTH_PORT"] = "0"
     ensure_topics(settings.kafka)
+    refuse_idle_model(settings, model)
     supervisor = Supervisor(count, logs, environment, place)
     watch = _Watch(settings, supervisor, until_drained)
     fence = StateFence(flow_run.id)

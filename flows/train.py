@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from prefect import flow
+from prefect import flow, tags
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
@@ -94,5 +94,6 @@ def train(
     version = register_model(made, of, fitted, len(INPUT_SETS[inputs]))
     result = {"version": version, "model_version": made["version"], "metrics": made["metrics"], "parity": made["proof"]}
     if promote:
-        result["promoted"] = promote_flow(version=version, as_of=as_of)
+        with tags(*flow_run.tags):
+            result["promoted"] = promote_flow(version=version, as_of=as_of)
     return result

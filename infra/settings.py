@@ -17,6 +17,7 @@ from infra.aws.settings import AwsSettings
 from infra.errors import TerminalError
 
 STACK_FILE = "stack.json"
+_CLOUD_API = "https://api.prefect.cloud/api"
 
 
 class Topics(BaseModel):
@@ -269,8 +270,21 @@ class Settings(BaseSettings):
     prefect_api_url: str | None = Field(
         default=None, description="a Prefect server of your own; left out: the local one"
     )
-    prefect_ui_url: str | None = None
+    prefect_ui_url: str | None = Field(
+        default=None, description="where people see its runs; left out, what the address of its API says"
+    )
     dashboard_url: str | None = Field(default=None, description="where people reach it; customers' links begin with it")
+
+    @property
+    def prefect_pages(self) -> str:
+        """Where people see Prefect's runs. Prefect Cloud's pages are on another host than its API, in other words."""
+        if self.prefect_ui_url:
+            return self.prefect_ui_url.rstrip("/")
+        api = str(self.prefect_api_url)
+        if api.startswith(_CLOUD_API):
+            api = api.replace(_CLOUD_API, "https://app.prefect.cloud")
+            return api.replace("/accounts/", "/account/").replace("/workspaces/", "/workspace/").rstrip("/")
+        return api.rstrip("/").removesuffix("/api")
 
     @classmethod
     def settings_customise_sources(

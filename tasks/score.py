@@ -1,4 +1,4 @@
-"""What the score flow shows people while it runs: one artifact, updated in place."""
+"""What the score flow looks at before it starts, and shows people while it runs: one artifact, updated in place."""
 
 import threading
 from collections.abc import Callable
@@ -10,6 +10,29 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+
+from infra.errors import TerminalError
+from infra.model_store import ModelStore
+from infra.settings import Settings
+from scoring.model import model_file, read_package
+
+
+def refuse_idle_model(settings: Settings, model: str | None) -> None:
+    """Tell who names a model that it would not score: a champion goes before it.
+
+    Raises:
+        TerminalError: another model is the champion; or the file cannot be read.
+        TransientError: Kafka does not answer.
+    """
+    roles = ModelStore(settings.kafka).read().roles if model else None
+    if roles is None:
+        return
+    named = settings.model_copy(update={"scoring": settings.scoring.model_copy(update={"model": model})})
+    if read_package(model_file(named)).version != roles.champion:
+        raise TerminalError(
+            f"{model} would not score: {roles.champion} is the champion ({roles.why}), and goes before it. Leave the "
+            "model out, or begin without a champion in another topic: FRAUDFLOW_KAFKA__TOPICS__MODELS=OtherModels"
+        )
 
 
 class LiveArtifact:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -13,7 +12,6 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
-    FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
     FlowRunFilterTags,
@@ -26,7 +24,7 @@ from infra.errors import TransientError
 from infra.feature_store import FeatureStore
 from infra.hazelcast import PROJECTED, connect
 from infra.kafka import delete_topics, group_members, partitions
-from infra.local.runs import TAG
+from infra.local.runs import STARTS_AGAIN, TAG
 from infra.projection import Projection
 from infra.settings import get_settings
 from tasks.retry import transient_only
@@ -94,16 +92,20 @@ def remove_topics(names: Sequence[str]) -> list[str]:
 
 @task(cache_policy=NO_CACHE)
 def remove_deployments() -> list[str]:
-    """Delete the local pipeline's deployments.
+    """Delete the local pipeline's deployments, and the automation that starts one of them again.
 
     The history of the runs stays, and so do the deployments for AWS and the work pool that they run in: one of them
     tears down what is forgotten there.
     """
     with get_client(sync_client=True) as client:
+        automations = client.read_automations_by_name(STARTS_AGAIN)
+        for automation in automations:
+            client.delete_automation(automation.id)
         deployments = _deployments(client)
         for deployment in deployments:
             client.delete_deployment(deployment.id)
-    return [f"deployment {deployment.name} ({deployment.entrypoint})" for deployment in deployments]
+    removed = [f"automation {automation.name}" for automation in automations]
+    return removed + [f"deployment {deployment.name} ({deployment.entrypoint})" for deployment in deployments]
 
 
 @task(cache_policy=NO_CACHE)
@@ -123,6 +125,7 @@ def left_over(topics: Sequence[str], deployments: bool) -> list[str]:
         found += [f"run {run.name}" for run in _live_runs(prefect)]
         if deployments:
             found += [f"deployment {deployment.name}" for deployment in _deployments(prefect)]
+            found += [f"automation {automation.name}" for automation in prefect.read_automations_by_name(STARTS_AGAIN)]
     return found
 
 
@@ -132,14 +135,10 @@ def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
 
 def _live_runs(client: SyncPrefectClient) -> list[FlowRun]:
     """The runs of this project that score, and those that they call."""
-
-    def those(**chosen: Any) -> list[FlowRun]:
-        return client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=_SCORING)),
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)), **chosen),
-        )
-
-    # A run has its deployment's tags, and keeps them when the deployment is gone; a run that it calls has none.
-    started = those(tags=FlowRunFilterTags(all_=[TAG]))
-    called = those(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id for run in started])) if started else []
-    return started + called
+    # A run has its deployment's tags, and keeps them when the deployment is gone; one that it calls is given them.
+    return client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=_SCORING)),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)), tags=FlowRunFilterTags(all_=[TAG])
+        ),
+    )

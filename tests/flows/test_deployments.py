@@ -20,6 +20,7 @@ from infra.kafka import group_members, partitions
 from infra.local import stack
 from infra.local.registry import Registry
 from infra.local.rest import PrefectApi
+from infra.local.runs import STARTS_AGAIN, TAG, silent_runs_crash
 from infra.seeding import seed
 from infra.settings import Settings
 from infra.transaction_sources import FrameSource
@@ -35,6 +36,7 @@ from verify.verification import Options, verify
 pytestmark = pytest.mark.server
 
 RUN_SECONDS = 300
+SILENT = silent_runs_crash()["name"]
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +175,7 @@ def test_one_command_runs_the_pipeline_and_tells_what_came_of_it(command, api: P
     names = [api.get(f"/flows/{child['flow_id']}")["name"] for child in subflows]
     assert names == ["provision", "load-features", "seed-transactions", "score", "project"]
     assert {child["state_type"] for child in subflows} == {"COMPLETED"}
+    assert all(TAG in child["tags"] for child in subflows), "one that falls silent would be missed"
     assert "3,000 predictions from 3,000 transactions" in artifact(api, "pipeline")
 
 
@@ -362,6 +365,10 @@ def _names(api: PrefectApi) -> list[str]:
     return [deployment["name"] for deployment in api.post("/deployments/filter", {})]
 
 
+def _automations(api: PrefectApi) -> set[str]:
+    return {automation["name"] for automation in api.post("/automations/filter", {})}
+
+
 def test_teardown_leaves_nothing_and_up_brings_it_back(
     up: Settings, api: PrefectApi, deployment, typed_deployment, command, data: Path
 ):
@@ -386,6 +393,8 @@ def test_teardown_leaves_nothing_and_up_brings_it_back(
     assert "Predictions" not in partitions(up.kafka)
     assert "Transactions" in partitions(up.kafka)
     assert set(_names(api)) == {"ecs", "theirs"}, "a stack on AWS still has its end"
+    assert _automations(api) == {SILENT}
     command("cli.main", "up")
     assert sorted(_names(api)) == sorted(before)
+    assert _automations(api) == {SILENT, STARTS_AGAIN}
     assert api.get("/deployments/name/expire/ecs")["schedules"][0]["active"]

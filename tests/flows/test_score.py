@@ -20,16 +20,19 @@ from flows.score import score
 from infra.errors import TerminalError
 from infra.feature_store import FeatureStore
 from infra.kafka import client_config, group_members
+from infra.model_store import ModelStore
 from infra.seeding import seed
 from infra.settings import Settings
 from scoring import projection_watch
 from scoring.feature_files import read_feature_files
 from scoring.supervisor import Supervisor
 from simulator.population import Population, simulate_population, write_population
-from tasks.score import LiveArtifact, StateFence
+from tasks.score import LiveArtifact, StateFence, refuse_idle_model
 from tests.conftest import environment, reporting_to
 from tests.integration.scored import committed, simulated
+from tests.models import saved, trained
 from tests.waiting import until
+from training.rollout import standing_roles
 from verify.verification import Options, verify
 
 pytestmark = pytest.mark.server
@@ -113,6 +116,19 @@ def test_scorers_of_a_flow_that_calls_score_work_beside_those_of_the_deployment(
     assert totals.predictions == rows - inline["predictions"]
     assert totals.aborts == 0
     assert verify(settings, Options(drained=True, with_map=False)).holds
+
+
+def test_a_model_beside_which_another_is_the_champion_is_refused(settings: Settings, tmp_path: Path):
+    """It would score nothing, and nobody would be told."""
+    champion, other = saved(trained(seed=1), tmp_path / "champion"), saved(trained(seed=2), tmp_path / "other")
+    refuse_idle_model(settings, str(other))
+    settings.scoring.model = str(champion)
+    standing_roles(ModelStore(settings.kafka), settings)
+    refuse_idle_model(settings, str(champion))
+    refuse_idle_model(settings, None)
+    state = score(processes=1, until_drained=True, model=str(other), return_state=True)
+    assert state.type == "CANCELLED"
+    assert f"{other} would not score" in state.message
 
 
 def test_a_run_that_was_deleted_ends():

@@ -1,6 +1,7 @@
 """compose.yaml is the local stack in containers: of the same versions, with the same settings, as closed."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from infra.aws.containers import DASHBOARD, HEARTBEAT_FILE, SCORERS, command
 from infra.aws.stack import Stack
 from infra.local import jars, kafka_server
-from infra.settings import Settings
+from infra.settings import ProjectionSettings, Settings
 from tests.conftest import PROJECT
 
 COMPOSE = (PROJECT / "compose.yaml").read_text()
@@ -52,7 +53,7 @@ def test_what_is_ours_runs_from_the_image_and_locked_down_as_on_ecs(name: str, m
     assert "user" not in service, "the image's own, which is nobody"
     for variable, value in service["environment"].items():
         monkeypatch.setenv(variable, value)
-        assert f"#   {variable}={value}\n" in COMPOSE, "as its head says"
+        assert f"#   {variable}={shlex.quote(value)}\n" in COMPOSE, "as its head says, for a shell"
     assert Settings().hazelcast.members == ["127.0.0.1:5701"]
 
 
@@ -71,7 +72,11 @@ def test_hazelcast_has_the_local_configuration_with_every_value_given() -> None:
     assert f"-Dhazelcast.config={target}" in service["environment"]["JAVA_OPTS"].split()
     wanted = set(re.findall(r"\$\{(fraudflow[a-z.]+)\}", (PROJECT / source).read_text()))
     assert wanted
-    assert set(re.findall(r"-D(fraudflow[a-z.]+)=\S", service["environment"]["JAVA_OPTS"])) == wanted
+    given = dict(re.findall(r"-D(fraudflow[a-z.]+)=(\S+)", service["environment"]["JAVA_OPTS"]))
+    assert set(given) == wanted
+    kept = ProjectionSettings()
+    assert given["fraudflow.projection.max.entries"] == str(kept.max_entries)
+    assert given["fraudflow.projection.ttl"] == str(kept.ttl_seconds)
 
 
 def test_kafka_is_configured_as_the_local_one_where_no_address_is_in_it() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from infra.errors import TerminalError
-from infra.settings import KafkaSettings, get_settings
+from infra.settings import KafkaSettings, Settings, get_settings
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +53,20 @@ def test_a_password_is_not_shown() -> None:
     )
     assert "s3cret" not in repr(kafka)
     assert "s3cret" not in kafka.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("api", "ui", "pages"),
+    [
+        ("http://127.0.0.1:4200/api", None, "http://127.0.0.1:4200"),
+        ("https://prefect.example.com/x/api/", None, "https://prefect.example.com/x"),
+        (
+            "https://api.prefect.cloud/api/accounts/a/workspaces/w",
+            None,
+            "https://app.prefect.cloud/account/a/workspace/w",
+        ),
+        ("http://prefect:4200/api", "https://prefect.example.com/", "https://prefect.example.com"),
+    ],
+)
+def test_where_people_see_prefects_runs(api: str, ui: str | None, pages: str):
+    assert Settings(prefect_api_url=api, prefect_ui_url=ui).prefect_pages == pages
