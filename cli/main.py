@@ -76,8 +76,8 @@ def provision(
     waits until it is healthy; when a step fails, it says how to go on. The stack tears itself down when its time is
     over, as long as Prefect and its worker run.
 
-    AWS credentials and the settings (FRAUDFLOW_AWS__..., FRAUDFLOW_KAFKA__...) are those of the worker: put them
-    into .env, or into the environment of `fraudflow up`.
+    AWS credentials and the settings (FRAUDFLOW_AWS__..., FRAUDFLOW_KAFKA__...) are those of the worker: put the
+    credentials into the environment of `fraudflow up`, and the settings there or into .env.
     """
     if target is Target.local:
         from cli.run import run_deployment
