@@ -30,16 +30,30 @@ app = typer.Typer(
 console = Console(stderr=True, highlight=False)
 
 
+class Service(StrEnum):
+    """A part of the local stack."""
+
+    kafka = "kafka"
+    hazelcast = "hazelcast"
+    prefect = "prefect"
+    worker = "worker"
+    dashboard = "dashboard"
+
+
 @app.command()
 def up(
     members: Annotated[
         int | None, typer.Option(min=1, max=5, help="Hazelcast members; left out, FRAUDFLOW_LOCAL__MEMBERS.")
     ] = None,
+    only: Annotated[
+        list[Service] | None,
+        typer.Option(help="This part alone (worker: and Prefect); may be said again. For a stack elsewhere: worker."),
+    ] = None,
 ) -> None:
-    """Start what is not running of the local stack: Kafka, Hazelcast, Prefect, deployments, dashboard."""
+    """Start what is not running of the local stack: Kafka, Hazelcast, Prefect, deployments and worker, dashboard."""
     from infra.local import stack
 
-    stack.up(get_settings(), members=members, progress=_progress)
+    stack.up(get_settings(), members=members, services=only or stack.SERVICES, progress=_progress)
     get_settings.cache_clear()
     status()
 
@@ -129,7 +143,7 @@ def teardown(
 
 @app.command()
 def status() -> None:
-    """Show what is up, where, and where its log is."""
+    """Show what is up, where, and the log of what is not well."""
     from infra.local.status import status_of
 
     table = Table(box=None, pad_edge=False)
