@@ -39,8 +39,6 @@ class ModelWatch(threading.Thread):
         if models.roles is None:
             self._lineup = Lineup(load_model(model_file(self._settings), self._settings.scoring.model_sha256))
         else:
-            if self._settings.scoring.model:
-                logger.warning("model %s scores, the champion, not FRAUDFLOW_SCORING__MODEL", models.roles.champion)
             self._lineup = self._load(models.roles, models)
         return self._lineup
 
