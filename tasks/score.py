@@ -14,7 +14,8 @@ from prefect.runtime import flow_run
 from infra.errors import TerminalError
 from infra.model_store import ModelStore
 from infra.settings import Settings
-from scoring.model import model_file, read_package
+from scoring.model import read_package
+from tasks.files import local_file
 
 
 def refuse_idle_model(settings: Settings, model: str | None) -> None:
@@ -27,8 +28,7 @@ def refuse_idle_model(settings: Settings, model: str | None) -> None:
     roles = ModelStore(settings.kafka).read().roles if model else None
     if roles is None:
         return
-    named = settings.model_copy(update={"scoring": settings.scoring.model_copy(update={"model": model})})
-    if read_package(model_file(named)).version != roles.champion:
+    if read_package(local_file(str(model))).version != roles.champion:
         raise TerminalError(
             f"{model} would not score: {roles.champion} is the champion ({roles.why}), and goes before it. Leave the "
             "model out, or begin without a champion in another topic: FRAUDFLOW_KAFKA__TOPICS__MODELS=OtherModels"

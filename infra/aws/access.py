@@ -3,9 +3,7 @@
 import json
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from infra.aws.client import code
+from infra.aws.client import unless_missing
 from infra.aws.resource import Kind, Resource, Spec, tag_map
 from infra.aws.stack import Stack
 from infra.s3 import is_s3, split
@@ -34,13 +32,7 @@ class Role(Kind):
         return tag_map(stack.api("iam").list_role_tags(RoleName=role["RoleName"])["Tags"])
 
     def exists(self, stack: Stack, ref: str) -> bool:
-        try:
-            stack.api("iam").get_role(RoleName=ref)
-        except ClientError as error:
-            if code(error) == "NoSuchEntity":
-                return False
-            raise
-        return True
+        return unless_missing(lambda: stack.api("iam").get_role(RoleName=ref), "NoSuchEntity") is not None
 
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         return stack.api("iam").create_role(
@@ -62,12 +54,8 @@ class Role(Kind):
         return True
 
     def _policy(self, stack: Stack, ref: str) -> Any:
-        try:
-            return stack.api("iam").get_role_policy(RoleName=ref, PolicyName=POLICY)["PolicyDocument"]
-        except ClientError as error:
-            if code(error) == "NoSuchEntity":
-                return None
-            raise
+        ask = stack.api("iam").get_role_policy
+        return unless_missing(lambda: ask(RoleName=ref, PolicyName=POLICY)["PolicyDocument"], "NoSuchEntity")
 
     def delete(self, stack: Stack, resource: Resource) -> None:
         iam, role = stack.api("iam"), resource.id

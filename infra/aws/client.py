@@ -1,10 +1,10 @@
 """boto3 clients, and what their errors mean: worth another try, or for a person to mend."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -28,6 +28,7 @@ from botocore.exceptions import (
 from infra.errors import FraudflowError, TerminalError, TransientError
 
 # boto3 itself tries five times within seconds; Prefect's task, which comes after, waits longer.
+T = TypeVar("T")
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30)
 
 _THROTTLED = {
@@ -139,6 +140,16 @@ def explaining(action: str) -> Iterator[None]:
 def code(error: ClientError) -> str:
     """AWS's name for what went wrong."""
     return error.response.get("Error", {}).get("Code", "")
+
+
+def unless_missing(ask: Callable[[], T], *missing: str) -> T | None:
+    """What AWS answers; None where it says with one of these codes that there is no such thing."""
+    try:
+        return ask()
+    except ClientError as error:
+        if code(error) in missing:
+            return None
+        raise
 
 
 def _explained(error: ClientError, action: str) -> FraudflowError:

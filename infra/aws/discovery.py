@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from infra.aws.client import code
+from infra.aws.client import unless_missing
 from infra.aws.resource import Kind, Resource, Spec, tag_map, until
 from infra.aws.stack import Stack
 from infra.errors import TerminalError
@@ -28,7 +26,8 @@ class Namespace(Kind):
         ]
 
     def exists(self, stack: Stack, ref: str) -> bool:
-        return _answers(lambda: stack.api("servicediscovery").get_namespace(Id=ref), "NamespaceNotFound")
+        ask = stack.api("servicediscovery").get_namespace
+        return unless_missing(lambda: ask(Id=ref), "NamespaceNotFound") is not None
 
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         operation = stack.api("servicediscovery").create_private_dns_namespace(
@@ -77,7 +76,8 @@ class DiscoveryService(Kind):
         return [resource for resource in found if resource.ours]
 
     def exists(self, stack: Stack, ref: str) -> bool:
-        return _answers(lambda: stack.api("servicediscovery").get_service(Id=ref), "ServiceNotFound")
+        ask = stack.api("servicediscovery").get_service
+        return unless_missing(lambda: ask(Id=ref), "ServiceNotFound") is not None
 
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         return stack.api("servicediscovery").create_service(
@@ -96,13 +96,3 @@ class DiscoveryService(Kind):
         for instance in stack.pages("servicediscovery", "list_instances", "Instances", ServiceId=resource.id):
             discovery.deregister_instance(ServiceId=resource.id, InstanceId=instance["Id"])
         discovery.delete_service(Id=resource.id)
-
-
-def _answers(ask: Any, not_found: str) -> bool:
-    try:
-        ask()
-    except ClientError as error:
-        if code(error) == not_found:
-            return False
-        raise
-    return True

@@ -5,12 +5,9 @@ reached as that VPC is. Either way its security group lets in the settings' addr
 dashboard asks everybody to log in.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from infra.aws.client import code
+from infra.aws.client import unless_missing
 from infra.aws.resource import Kind, Resource, Spec, tag_map, until
 from infra.aws.stack import Stack
 
@@ -49,7 +46,7 @@ class TargetGroup(_ElbKind):
     @staticmethod
     def _list(stack: Stack, **which: Any) -> list[Any]:
         ask = stack.api("elbv2").describe_target_groups
-        return _listed(lambda: ask(**which)["TargetGroups"], "TargetGroupNotFound")
+        return unless_missing(lambda: ask(**which)["TargetGroups"], "TargetGroupNotFound") or []
 
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         made = stack.api("elbv2").create_target_group(
@@ -93,7 +90,7 @@ class LoadBalancer(_ElbKind):
     @staticmethod
     def _list(stack: Stack, **which: Any) -> list[Any]:
         ask = stack.api("elbv2").describe_load_balancers
-        return _listed(lambda: ask(**which)["LoadBalancers"], "LoadBalancerNotFound")
+        return unless_missing(lambda: ask(**which)["LoadBalancers"], "LoadBalancerNotFound") or []
 
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         made = stack.api("elbv2").create_load_balancer(
@@ -135,7 +132,8 @@ class Listener(_ElbKind):
         ask = stack.api("elbv2").describe_listeners
         found = []
         for balancer in LoadBalancer().find(stack):
-            listeners = _listed(lambda b=balancer: ask(LoadBalancerArn=b.id)["Listeners"], "LoadBalancerNotFound")
+            which = {"LoadBalancerArn": balancer.id}
+            listeners = unless_missing(lambda w=which: ask(**w)["Listeners"], "LoadBalancerNotFound") or []
             found += self.tagged(stack, listeners, "ListenerArn")
         return found
 
@@ -145,7 +143,8 @@ class Listener(_ElbKind):
     @staticmethod
     def _one(stack: Stack, ref: str) -> Any:
         ask = stack.api("elbv2").describe_listeners
-        return next(iter(_listed(lambda: ask(ListenerArns=[ref])["Listeners"], "ListenerNotFound")), None)
+        found = unless_missing(lambda: ask(ListenerArns=[ref])["Listeners"], "ListenerNotFound")
+        return next(iter(found or []), None)
 
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         made = stack.api("elbv2").create_listener(
@@ -186,12 +185,3 @@ def _name(stack: Stack) -> str:
 
 def _pairs(attributes: dict[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in attributes.items()]
-
-
-def _listed(ask: Callable[[], list[Any]], not_found: str) -> list[Any]:
-    try:
-        return ask()
-    except ClientError as error:
-        if code(error) == not_found:
-            return []
-        raise

@@ -3,9 +3,7 @@
 import json
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from infra.aws.client import code
+from infra.aws.client import unless_missing
 from infra.aws.resource import Kind, Resource, Spec, tag_map
 from infra.aws.stack import STACK_TAG, Stack
 
@@ -30,12 +28,7 @@ class Queue(Kind):
         ]
 
     def _url(self, stack: Stack, ref: str) -> str | None:
-        try:
-            return stack.api("sqs").get_queue_url(QueueName=ref)["QueueUrl"]
-        except ClientError as error:
-            if code(error) in _NO_QUEUE:
-                return None
-            raise
+        return unless_missing(lambda: stack.api("sqs").get_queue_url(QueueName=ref)["QueueUrl"], *_NO_QUEUE)
 
     def exists(self, stack: Stack, ref: str) -> bool:
         return self._url(stack, ref) is not None
@@ -109,13 +102,8 @@ class EventRule(Kind):
         ]
 
     def exists(self, stack: Stack, ref: str) -> bool:
-        try:
-            stack.api("events").describe_rule(Name=ref)
-        except ClientError as error:
-            if code(error) == "ResourceNotFoundException":
-                return False
-            raise
-        return True
+        ask = stack.api("events").describe_rule
+        return unless_missing(lambda: ask(Name=ref), "ResourceNotFoundException") is not None
 
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         pattern = {
@@ -160,13 +148,10 @@ class Budget(Kind):
     arn_types = ("budgets:budget",)
 
     def find(self, stack: Stack) -> list[Resource]:
-        budgets = stack.api("budgets")
-        try:
-            budget = budgets.describe_budget(AccountId=stack.account, BudgetName=budget_name(stack))["Budget"]
-        except ClientError as error:
-            if code(error) == "NotFoundException":
-                return []
-            raise
+        ask, name = stack.api("budgets").describe_budget, budget_name(stack)
+        budget = unless_missing(lambda: ask(AccountId=stack.account, BudgetName=name)["Budget"], "NotFoundException")
+        if budget is None:
+            return []
         # The name is the stack's alone, and asking for a budget's tags is a permission that few have.
         return [Resource(self.name, "cost", budget["BudgetName"])]
 

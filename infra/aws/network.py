@@ -8,9 +8,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
-
-from infra.aws.client import code
+from infra.aws.client import unless_missing
 from infra.aws.resource import Kind, Resource, Spec, tag_map, until
 from infra.aws.stack import STACK_TAG, Stack
 from infra.errors import TerminalError
@@ -236,13 +234,9 @@ class S3Endpoint(Ec2Kind):
         return bool(missing)
 
     def one(self, stack: Stack, ref: str) -> Any:
-        try:
-            found = stack.api("ec2").describe_vpc_endpoints(VpcEndpointIds=[ref])["VpcEndpoints"]
-        except ClientError as error:
-            if code(error) == "InvalidVpcEndpointId.NotFound":
-                return None
-            raise
-        return next((item for item in found if item["State"].lower() not in self.gone_states), None)
+        ask = stack.api("ec2").describe_vpc_endpoints
+        found = unless_missing(lambda: ask(VpcEndpointIds=[ref])["VpcEndpoints"], "InvalidVpcEndpointId.NotFound")
+        return next((item for item in found or [] if item["State"].lower() not in self.gone_states), None)
 
     def delete(self, stack: Stack, resource: Resource) -> None:
         stack.api("ec2").delete_vpc_endpoints(VpcEndpointIds=[resource.id])

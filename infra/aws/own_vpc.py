@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from infra.aws.client import code, explaining
+from infra.aws.client import explaining, unless_missing
 from infra.aws.network import EVERYWHERE, SecurityGroup, Vpc
 from infra.aws.stack import Stack
 
@@ -18,11 +16,7 @@ def complaints(stack: Stack) -> list[str]:
     if vpc is None:
         return []
     with explaining(f"look at {vpc}"):
-        try:
-            ec2.describe_vpcs(VpcIds=[vpc])
-        except ClientError as error:
-            if code(error) not in _NO_VPC:
-                raise
+        if unless_missing(lambda: ec2.describe_vpcs(VpcIds=[vpc]), *_NO_VPC) is None:
             return [f"there is no VPC {vpc} in {stack.region} of account {stack.account}: FRAUDFLOW_AWS__VPC_ID"]
         named = ec2.describe_vpc_attribute(VpcId=vpc, Attribute="enableDnsHostnames")["EnableDnsHostnames"]["Value"]
         return ([] if named else [_no_names(vpc)]) + _subnets(stack, vpc)

@@ -4,9 +4,7 @@ import json
 import secrets
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from infra.aws.client import code
+from infra.aws.client import unless_missing
 from infra.aws.resource import Kind, Resource, Spec, tag_map
 from infra.aws.stack import Stack
 from infra.errors import TerminalError
@@ -75,21 +73,12 @@ class Bucket(Kind):
         return [self._resource(stack, "files", name, self._tags(stack, name)) for name in mine]
 
     def _tags(self, stack: Stack, bucket: str) -> dict[str, str]:
-        try:
-            return tag_map(stack.api("s3").get_bucket_tagging(Bucket=bucket)["TagSet"])
-        except ClientError as error:
-            if code(error) == "NoSuchTagSet":
-                return {}
-            raise
+        ask = stack.api("s3").get_bucket_tagging
+        return tag_map(unless_missing(lambda: ask(Bucket=bucket)["TagSet"], "NoSuchTagSet") or [])
 
     def exists(self, stack: Stack, ref: str) -> bool:
-        try:
-            stack.api("s3").head_bucket(Bucket=ref, ExpectedBucketOwner=stack.account)
-        except ClientError as error:
-            if code(error) in {"404", "NoSuchBucket"}:
-                return False
-            raise
-        return True
+        ask, missing = stack.api("s3").head_bucket, ("404", "NoSuchBucket")
+        return unless_missing(lambda: ask(Bucket=ref, ExpectedBucketOwner=stack.account), *missing) is not None
 
     def id_of(self, arn: str) -> str:
         return arn.rpartition(":")[2]
@@ -143,21 +132,13 @@ class Bucket(Kind):
 
     @staticmethod
     def _public(stack: Stack, bucket: str) -> Any:
-        try:
-            return stack.api("s3").get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
-        except ClientError as error:
-            if code(error) == "NoSuchPublicAccessBlockConfiguration":
-                return None
-            raise
+        ask, missing = stack.api("s3").get_public_access_block, "NoSuchPublicAccessBlockConfiguration"
+        return unless_missing(lambda: ask(Bucket=bucket)["PublicAccessBlockConfiguration"], missing)
 
     @staticmethod
     def _policy(stack: Stack, bucket: str) -> Any:
-        try:
-            return json.loads(stack.api("s3").get_bucket_policy(Bucket=bucket)["Policy"])
-        except ClientError as error:
-            if code(error) == "NoSuchBucketPolicy":
-                return None
-            raise
+        ask = stack.api("s3").get_bucket_policy
+        return unless_missing(lambda: json.loads(ask(Bucket=bucket)["Policy"]), "NoSuchBucketPolicy")
 
     def delete(self, stack: Stack, resource: Resource) -> None:
         s3, bucket = stack.api("s3"), resource.id
@@ -202,13 +183,8 @@ class Repository(Kind):
         ]
 
     def exists(self, stack: Stack, ref: str) -> bool:
-        try:
-            stack.api("ecr").describe_repositories(repositoryNames=[ref])
-        except ClientError as error:
-            if code(error) == "RepositoryNotFoundException":
-                return False
-            raise
-        return True
+        ask = stack.api("ecr").describe_repositories
+        return unless_missing(lambda: ask(repositoryNames=[ref]), "RepositoryNotFoundException") is not None
 
     def create(self, stack: Stack, name: str, spec: Spec) -> str:
         stack.api("ecr").create_repository(
@@ -249,13 +225,8 @@ class Secret(Kind):
         ]
 
     def exists(self, stack: Stack, ref: str) -> bool:
-        try:
-            stack.api("secretsmanager").describe_secret(SecretId=ref)
-        except ClientError as error:
-            if code(error) == "ResourceNotFoundException":
-                return False
-            raise
-        return True
+        ask = stack.api("secretsmanager").describe_secret
+        return unless_missing(lambda: ask(SecretId=ref), "ResourceNotFoundException") is not None
 
     def id_of(self, arn: str) -> str:
         return arn

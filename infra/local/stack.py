@@ -45,7 +45,6 @@ def with_addresses(settings: Settings) -> Settings:
     copy.kafka.bootstrap_servers = copy.kafka.bootstrap_servers or brokers
     copy.hazelcast.members = copy.hazelcast.members or members
     copy.prefect_api_url = copy.prefect_api_url or found.get("prefect_api_url")
-    copy.prefect_ui_url = copy.prefect_ui_url or found.get("prefect_ui_url")
     copy.dashboard_url = copy.dashboard_url or found.get("dashboard_url")
     return copy
 
@@ -206,7 +205,7 @@ class _Up:
             )
             self._ready(started, PrefectApi(api_url(started.address)).healthy)
             self._progress(f"Prefect ready at http://{started.address} ({time.monotonic() - began:.1f} s)")
-        self._registry.publish(prefect_api_url=api_url(started.address), prefect_ui_url=f"http://{started.address}")
+        self._registry.publish(prefect_api_url=api_url(started.address))
 
     def _flows(self) -> None:
         own_server = PREFECT not in self._named
