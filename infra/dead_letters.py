@@ -17,7 +17,14 @@ from itertools import chain, groupby
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.errors import TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, partitions, reader_config
+from infra.kafka import (
+    REQUEST_TIMEOUT_SECONDS,
+    client_config,
+    explained,
+    partitions,
+    reader_config,
+    wait_for_brokers,
+)
 from infra.partitioner import shares
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
@@ -178,6 +185,7 @@ def resend(kafka: KafkaSettings, keys: set[str], repaired: dict[str, bytes]) -> 
     )
     try:
         # Shuts out a resend that is under way elsewhere; only then it is certain which letters are open.
+        wait_for_brokers(producer, kafka.topics.transactions)
         producer.init_transactions(REQUEST_TIMEOUT_SECONDS)
         letters = [letter for letter in open_letters(kafka) if letter.key in keys]
         sent: set[str] = set()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined] - public, not marked so
 from confluent_kafka.cimpl import NewTopic
 
@@ -57,6 +57,18 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
             secret = getattr(value, "get_secret_value", None)
             config[name.replace("_", ".")] = secret() if secret else str(value)
     return config
+
+
+def wait_for_brokers(client: Consumer | Producer, topic: str, timeout: float = REQUEST_TIMEOUT_SECONDS) -> None:
+    """Let a new client find its brokers before it is asked for anything else.
+
+    With the first answer librdkafka (2.16) gives up the connection that it began with. What it had asked there, or asks
+    before it has another one, is late by half a second to three seconds; this question alone it asks again at once.
+
+    Raises:
+        KafkaException: no broker answers in time.
+    """
+    client.list_topics(topic, timeout)
 
 
 class Admin:
@@ -178,13 +190,13 @@ def partitions(kafka: KafkaSettings) -> dict[str, int]:
     return {name: present[name] for name in topic_names(kafka) if name in present}
 
 
-def known_partitions(kafka: KafkaSettings, topic: str) -> int:
+def known_partitions(admin: Admin, topic: str) -> int:
     """The number of partitions of a topic that ought to be there; 0 if it is not.
 
     A broker that has just started does not name all its topics at once, so it is asked for some seconds.
     """
     deadline = time.monotonic() + _YOUNG_SECONDS
-    while not (count := partitions(kafka).get(topic, 0)) and time.monotonic() < deadline:
+    while not (count := admin.topics().get(topic, 0)) and time.monotonic() < deadline:
         time.sleep(_METADATA_SECONDS)
     return count
 
@@ -228,7 +240,8 @@ def partitions_now(consumer: Consumer, topic: str, before: int) -> int:
 def last_records(kafka: KafkaSettings, topic: str) -> list[Message]:
     """The newest committed record of each partition that has one."""
     count = partitions(kafka).get(topic, 0)
-    consumer = Consumer(reader_config(kafka, "fraudflow-offsets"))
+    # By default the broker holds back the news that an end is reached for half a second.
+    consumer = Consumer(reader_config(kafka, "fraudflow-offsets") | {"fetch.wait.max.ms": 20})
     newest: dict[int | None, Message] = {}
     what = f"cannot read the end of {topic}"
     try:

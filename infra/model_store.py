@@ -16,7 +16,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.errors import TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, wait_for_brokers
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
 
@@ -156,15 +156,19 @@ class Models:
 class ModelFollower:
     """Reads the topic on and on."""
 
-    def __init__(self, kafka: KafkaSettings):
+    def __init__(self, kafka: KafkaSettings, end_ms: int = 500):
         """Connect; nothing is read yet.
+
+        Args:
+            kafka: the cluster.
+            end_ms: as for `TopicReader`.
 
         Raises:
             TransientError: Kafka does not answer.
             TerminalError: it refuses to, or there is no such topic.
         """
         self.models = Models()
-        self._reader = TopicReader(kafka, kafka.topics.models)
+        self._reader = TopicReader(kafka, kafka.topics.models, end_ms)
         self._reader.seek({_PARTITION: 0})
 
     def catch_up(self) -> Models:
@@ -212,7 +216,7 @@ class ModelStore:
             TransientError: Kafka does not answer.
             TerminalError: it refuses to, or the topic is not there.
         """
-        follower = ModelFollower(self._kafka)
+        follower = ModelFollower(self._kafka, end_ms=20)
         try:
             return follower.catch_up()
         finally:
@@ -284,6 +288,7 @@ class _Writer:
     def __enter__(self) -> Producer:
         producer = Producer(self._config)
         try:
+            wait_for_brokers(producer, self._topic)
             producer.init_transactions(REQUEST_TIMEOUT_SECONDS)
         except KafkaException as error:
             raise explained(error, f"cannot write to {self._topic}") from error

@@ -25,6 +25,7 @@ from infra.kafka import (
     explained,
     last_records,
     patiently,
+    wait_for_brokers,
 )
 from infra.settings import KafkaSettings
 from infra.transaction_sources import Records, Source
@@ -151,7 +152,8 @@ def newest_day(kafka: KafkaSettings) -> date | None:
             days.append(
                 date.fromisoformat(msgspec.json.decode(record.value() or b"", type=_Dated).transaction_date[:10])
             )
-    return max(days, default=None)
+    # The calendar has no day after its last one.
+    return max((day for day in days if day < date.max), default=None)
 
 
 def group_of(seed_id: str) -> str:
@@ -183,6 +185,7 @@ class _Seeding:
     def __enter__(self) -> "_Seeding":
         try:
             # Ends what an earlier try left open, and shuts that try out if it still lives.
+            wait_for_brokers(self._producer, self._topic)
             self._producer.init_transactions(2 * REQUEST_TIMEOUT_SECONDS)
             self.sent = self._committed()
         except BaseException:

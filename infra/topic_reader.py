@@ -3,19 +3,21 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
+from confluent_kafka.admin import ConfigResource, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from infra.errors import FraudflowError, TerminalError, TransientError
 from infra.kafka import (
     REQUEST_TIMEOUT_SECONDS,
-    client_config,
+    Admin,
     explained,
     known_partitions,
     patiently,
     reader_config,
+    wait_for_brokers,
 )
 from infra.settings import KafkaSettings
 
@@ -23,7 +25,6 @@ from infra.settings import KafkaSettings
 STANDSTILL_SECONDS = 120.0
 PROGRESS_SECONDS = 2.0
 _BATCH = 10_000
-# `consume` comes back with a full batch or when this is over, whatever has arrived until then.
 _WAIT_SECONDS = 0.1
 _SHORT_WAIT_SECONDS = 0.02
 Progress = Callable[[str], None]
@@ -32,13 +33,21 @@ Progress = Callable[[str], None]
 class TopicReader:
     """Reads one topic with partitions assigned by hand."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str):
+    def __init__(self, kafka: KafkaSettings, topic: str, end_ms: int = 20):
         """Connect.
 
+        Args:
+            kafka: the cluster.
+            topic: to read.
+            end_ms: how late it may be noticed that the end is reached. As often a broker without news is asked, which
+                is too often for somebody who goes on reading.
+
         Raises:
+            TransientError: Kafka does not answer.
             TerminalError: there is no such topic.
         """
-        count = known_partitions(kafka, topic)
+        self._kafka, self._admin = kafka, Admin(kafka)
+        count = known_partitions(self._admin, topic)
         if not count:
             raise TerminalError(
                 f"Kafka has no topic {topic}: run the deployment `provision`, or mend FRAUDFLOW_KAFKA__TOPICS__*"
@@ -47,12 +56,18 @@ class TopicReader:
         self._at: dict[int, int] = {}
         self._failure: FraudflowError | None = None
         self._numbers = range(count)
-        self._config = client_config(kafka)
-        self._admin = AdminClient(self._config)
         self._consumer = Consumer(
             reader_config(kafka, f"fraudflow-reader-{uuid.uuid4().hex}")
-            | {"auto.offset.reset": "earliest", "queued.max.messages.kbytes": 65_536}
+            | {
+                "auto.offset.reset": "earliest",
+                "queued.max.messages.kbytes": 65_536,
+                # By default fetching rests for a second when the queue is full.
+                "fetch.queue.backoff.ms": 10,
+                # How long the broker holds back the news that nothing is left; by default half a second.
+                "fetch.wait.max.ms": end_ms,
+            }
         )
+        patiently(partial(wait_for_brokers, self._consumer, topic), f"cannot read {topic}")
 
     def starts(self) -> dict[int, int]:
         """The first offset that retention has left, by partition."""
@@ -73,7 +88,7 @@ class TopicReader:
             TransientError: the cluster does not answer.
         """
         resource = ConfigResource(ConfigResource.Type.TOPIC, self.topic)
-        (asked,) = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS).values()
+        (asked,) = self._admin.client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS).values()
         try:
             kept_ms = int(asked.result()["retention.ms"].value)
         except KafkaException as error:
@@ -152,8 +167,10 @@ class TopicReader:
 
     def _consume(self, seconds: float) -> list[Message]:
         """What came before an error is returned, as it does not come again to a caller who goes on after the error."""
-        messages = []
-        for message in self._consumer.consume(_BATCH, seconds):
+        # `consume` alone would wait for a full batch until the time is over.
+        first = self._consumer.poll(seconds)
+        messages: list[Message] = []
+        for message in [first, *self._consumer.consume(_BATCH - 1, 0)] if first else []:
             error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
             if error is None:
                 messages.append(message)
@@ -175,12 +192,14 @@ class TopicReader:
         ask: dict[TopicPartition, Any] = {TopicPartition(self.topic, p): spec for p in self._numbers}
 
         def answer() -> dict[int, int]:
-            found = self._admin.list_offsets(ask, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_SECONDS)
+            found = self._admin.client.list_offsets(
+                ask, isolation_level=isolation, request_timeout=REQUEST_TIMEOUT_SECONDS
+            )
             try:
                 return {asked.partition: future.result().offset for asked, future in found.items()}
             except KafkaException:
                 # After a broker's restart it asks with the leader's epoch from before, for ever (librdkafka 2.16).
-                self._admin = AdminClient(self._config)
+                self._admin = Admin(self._kafka)
                 raise
 
         return patiently(answer, f"cannot read the offsets of {self.topic}")

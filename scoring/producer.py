@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.daemon import LATE_SECONDS, DaemonThread
-from infra.kafka import client_config
+from infra.kafka import client_config, wait_for_brokers
 from infra.settings import KafkaSettings, ScoringSettings
 
 # How long the offsets of a batch may take to be sent: usually some ms. What is left too early costs a batch that is
@@ -37,14 +37,15 @@ class Aborted(Exception):
 class _Client:
     """One of the two clients of librdkafka, and the thread in which its calls wait."""
 
-    def __init__(self, config: dict[str, Any]):
-        self._config = config
+    def __init__(self, config: dict[str, Any], topic: str):
+        self._config, self._topic = config, topic
         self._thread = DaemonThread("commit")
         self.producer: Producer | None = None
 
     def start(self, timeout: float) -> Producer:
         """Make it, and end what its predecessor left under way."""
         producer = Producer(self._config)
+        wait_for_brokers(producer, self._topic, timeout)
         producer.init_transactions(timeout)
         self.producer = producer
         return producer
@@ -109,7 +110,7 @@ class TransactionalProducer:
             }
         )
         ids = (f"{scoring.group_id}-{slot}.{turn}" for turn in range(2))
-        self._idle = deque(_Client(config | {"transactional.id": each}) for each in ids)
+        self._idle = deque(_Client(config | {"transactional.id": each}, kafka.topics.predictions) for each in ids)
         self._open: deque[_Transaction] = deque()
 
     def send(

@@ -28,6 +28,9 @@ class Client:
         self.called: list[str] = []
         self.made.append(self)
 
+    def list_topics(self, *_: Any) -> None:
+        """What each new client is asked first."""
+
     def __getattr__(self, name: str) -> Any:
         def call(*_: Any) -> None:
             self.called.append(name)

@@ -23,14 +23,17 @@ class Consumer:
     def __init__(self, _: dict[str, Any]):
         self.batches = [[Arrived(0), Arrived(1, KafkaError(KafkaError._TRANSPORT)), Arrived(1)], [Arrived(2)]]
 
+    def poll(self, _: float) -> Arrived | None:
+        return self.batches[0].pop(0)
+
     def consume(self, *_: Any) -> list[Arrived]:
         return self.batches.pop(0)
 
 
 def test_records_that_come_with_an_error_are_read_before_it_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "Consumer", Consumer)
-    monkeypatch.setattr(module, "AdminClient", dict)
     monkeypatch.setattr(module, "known_partitions", lambda *_: 1)
+    monkeypatch.setattr(module, "wait_for_brokers", lambda *_: None)
     reader = module.TopicReader(KafkaSettings(bootstrap_servers="nowhere:1"), "Predictions")
 
     assert [message.offset() for message in reader.arrived()] == [0, 1]
