@@ -61,7 +61,7 @@ def provision_ecs(topics: bool = True, put_off: bool = False) -> dict[str, Any]:
         next_steps = [find_dashboard(ids), f"Files for the flows and the scorers: s3://{ids['bucket/files']}/..."]
         for line in next_steps:
             logger.info("%s", line)
-        tasks = wait_for_services()
+        tasks = wait_for_services(rolled_out=True)
         removed = remove_what_is_not_asked_for()
         if put_off:
             renew(expires)

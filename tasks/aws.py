@@ -59,13 +59,20 @@ def provide(kind: str, name: str, ids: dict[str, str], expires: str) -> dict[str
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
-def wait_for_services(names: list[str] | None = None) -> dict[str, int]:
+def wait_for_services(names: list[str] | None = None, rolled_out: bool = False) -> dict[str, int]:
     """Wait until the services have all their tasks. Returns the tasks of each.
 
+    Args:
+        names: of the services; left out, all.
+        rolled_out: their tasks are to be of their newest task definitions, too.
+
     Raises:
-        TerminalError: one does not become healthy, with the reasons that its stopped tasks gave.
+        TerminalError: one does not become healthy, or not so; with the reasons that its stopped tasks gave.
     """
-    found = services.wait_healthy(the_stack(), names or SERVICES, get_run_logger().info)
+    stack, wanted = the_stack(), names or SERVICES
+    found = services.wait_healthy(stack, wanted, get_run_logger().info)
+    if rolled_out:
+        services.refuse_older(stack, wanted)
     return {service.name: service.running for service in found}
 
 

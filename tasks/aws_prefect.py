@@ -76,16 +76,21 @@ def deploy_flows(pool: str) -> list[str]:
         present = client.read_deployments(work_pool_filter=_pool_filter(pool))
     if sorted(one.name for one in present if one.version == version) == wanted:
         return wanted
-    result = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", DEPLOYMENTS],
-        cwd=PROJECT,
-        env=os.environ | {"FRAUDFLOW_WORK_POOL": pool, "FRAUDFLOW_DEPLOYMENT_VERSION": version},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_DEPLOY_TIMEOUT_SECONDS,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", DEPLOYMENTS],
+            cwd=PROJECT,
+            env=os.environ | {"FRAUDFLOW_WORK_POOL": pool, "FRAUDFLOW_DEPLOYMENT_VERSION": version},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_DEPLOY_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TerminalError(
+            f"`prefect deploy` of {DEPLOYMENTS} did not end within {_DEPLOY_TIMEOUT_SECONDS} s"
+        ) from error
     if result.returncode:
         raise TerminalError(f"Prefect refuses {DEPLOYMENTS}:\n{(result.stdout + result.stderr).strip()[-2000:]}")
     return wanted

@@ -204,7 +204,7 @@ class Service(Kind):
     def settle(self, stack: Stack, name: str, ref: str, spec: Spec) -> bool:
         ecs = stack.api("ecs")
         (service,) = describe_services(stack, [ref])
-        newest = ecs.describe_task_definition(taskDefinition=spec["family"])["taskDefinition"]["taskDefinitionArn"]
+        newest = newest_definition(stack, spec["family"])
         changes: dict[str, Any] = {}
         if service["taskDefinition"] != newest:
             changes["taskDefinition"] = newest
@@ -287,6 +287,12 @@ def _other_ways_in(service: Any, name: str, spec: Spec) -> dict[str, Any]:
     if changes.get("loadBalancers"):
         changes["healthCheckGracePeriodSeconds"] = _GRACE_SECONDS
     return changes
+
+
+def newest_definition(stack: Stack, family: str) -> str:
+    """The ARN of the newest task definition of a family."""
+    found = stack.api("ecs").describe_task_definition(taskDefinition=family)
+    return found["taskDefinition"]["taskDefinitionArn"]
 
 
 def describe_services(stack: Stack, names: list[str]) -> list[Any]:

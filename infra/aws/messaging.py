@@ -187,11 +187,21 @@ class Budget(Kind):
     def settle(self, stack: Stack, name: str, ref: str, spec: Spec) -> bool:
         budgets = stack.api("budgets")
         found = budgets.describe_budget(AccountId=stack.account, BudgetName=ref)["Budget"]
-        if float(found["BudgetLimit"]["Amount"]) == spec["usd"]:
+        if float(found["BudgetLimit"]["Amount"]) == spec["usd"] and self._told(stack, ref) == {spec["email"]}:
             return False
         budgets.delete_budget(AccountId=stack.account, BudgetName=ref)
         self.create(stack, name, spec)
         return True
+
+    @staticmethod
+    def _told(stack: Stack, ref: str) -> set[str]:
+        """Whom the budget's alarms go to."""
+        budgets, of = stack.api("budgets"), {"AccountId": stack.account, "BudgetName": ref}
+        return {
+            one["Address"]
+            for alarm in budgets.describe_notifications_for_budget(**of).get("Notifications", [])
+            for one in budgets.describe_subscribers_for_notification(Notification=alarm, **of).get("Subscribers", [])
+        }
 
     def delete(self, stack: Stack, resource: Resource) -> None:
         if self.exists(stack, resource.id):

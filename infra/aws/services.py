@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.aws.client import explaining
-from infra.aws.containers import SCORERS
-from infra.aws.ecs import describe_services
+from infra.aws.containers import SCORERS, family
+from infra.aws.ecs import describe_services, newest_definition
 from infra.aws.stack import Stack
 from infra.errors import TerminalError
 
@@ -27,7 +27,7 @@ class Health:
 
     @property
     def good(self) -> bool:
-        """Whether it has all its tasks, of its newest task definition."""
+        """Whether it has all its tasks, of one task definition."""
         return self.running == self.desired and self.rollout == "COMPLETED"
 
     def __str__(self) -> str:
@@ -44,6 +44,9 @@ def _health(service: Any) -> Health:
     deployments = service.get("deployments", [])
     primary = next((d for d in deployments if d["status"] == "PRIMARY"), {})
     rollout = primary.get("rolloutState") or ("IN_PROGRESS" if len(deployments) > 1 else "COMPLETED")
+    # Going back to the definition before, ECS makes that the primary one.
+    if any(deployment.get("rolloutState") == "FAILED" for deployment in deployments):
+        rollout = "FAILED"
     return Health(service["serviceName"], service["runningCount"], service["desiredCount"], rollout)
 
 
@@ -73,6 +76,23 @@ def wait_healthy(stack: Stack, names: Sequence[str], progress: Callable[[str], N
             progress(text)
             told = text
         time.sleep(stack.settings.aws.poll_seconds)
+
+
+def refuse_older(stack: Stack, names: Sequence[str]) -> None:
+    """Look whether each runs its newest task definition: to a healthy one before it, ECS goes back by itself.
+
+    Raises:
+        TerminalError: one does not; with what ECS and the stopped tasks say.
+    """
+    with explaining("compare the services with their task definitions"):
+        for service in describe_services(stack, list(names)):
+            name, present = service["serviceName"], service["taskDefinition"]
+            newest = newest_definition(stack, family(stack, name))
+            if present != newest:
+                raise TerminalError(
+                    f"service {name} is healthy, but with {present.rpartition('/')[2]}: the rollout of "
+                    f"{newest.rpartition('/')[2]} failed, and ECS went back.\n{reasons(stack, name)}"
+                )
 
 
 # So begins ECS's word for a task that it stopped for a rollout, or because fewer were asked for.

@@ -131,6 +131,20 @@ def test_another_budget_replaces_the_alarm(aws: Calls, ecs_settings: Settings) -
     assert float(budget["BudgetLimit"]["Amount"]) == 250
 
 
+def test_another_address_is_mailed_from_then_on(aws: Calls, ecs_settings: Settings) -> None:
+    stack, step = Stack.of(ecs_settings), ("budget", "cost")
+    Ids(stack)["budget/cost"]
+    (spec,) = [one.spec({}) for one in plan.steps(stack) if (one.kind, one.name) == step]
+    assert kind("budget").ensure(stack, "cost", spec).did == "kept"
+    (spec,) = [
+        one.spec({})
+        for one in plan.steps(_changed(stack, budget_email="new@example.com"))
+        if (one.kind, one.name) == step
+    ]
+    assert kind("budget").ensure(stack, "cost", spec).did == "changed"
+    assert kind("budget").ensure(stack, "cost", spec).did == "kept"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "last", ["ecs service", "ecs cluster", "load balancer", "secret", "security group", "nat gateway"]

@@ -132,6 +132,34 @@ def test_a_failed_rollout_is_told_at_once(stack: Stack, ecs: Stubber) -> None:
         services.wait_healthy(stack, ["scorers"])
 
 
+def test_a_rollout_that_ecs_takes_back_is_told(stack: Stack, ecs: Stubber) -> None:
+    """The definition before is the primary one again by then."""
+    back = _service(2, rolloutState="COMPLETED")
+    back["services"][0]["deployments"].append({"status": "ACTIVE", "rolloutState": "FAILED"})
+    ecs.add_response("describe_services", back)
+    _add_reasons(ecs, back)
+    with pytest.raises(TerminalError, match="rollout failed"):
+        services.wait_healthy(stack, ["scorers"])
+
+
+def test_a_healthy_service_of_an_older_definition_is_told(stack: Stack, ecs: Stubber) -> None:
+    arn = "arn:aws:ecs:us-east-1:123456789012:task-definition/fraudflow-dev-scorers:"
+    service = _service(2, rolloutState="COMPLETED")
+    service["services"][0]["taskDefinition"] = f"{arn}1"
+    newest = {"taskDefinition": "fraudflow-dev-scorers"}
+    for number in (1, 2):
+        ecs.add_response("describe_services", service)
+        ecs.add_response(
+            "describe_task_definition", {"taskDefinition": {"taskDefinitionArn": f"{arn}{number}"}}, newest
+        )
+    services.refuse_older(stack, ["scorers"])
+    _add_reasons(ecs, service)
+    with pytest.raises(
+        TerminalError, match=r"with fraudflow-dev-scorers:1: the rollout of fraudflow-dev-scorers:2 failed"
+    ):
+        services.refuse_older(stack, ["scorers"])
+
+
 def test_a_task_that_died_is_seen_and_one_that_was_stopped_is_not(stack: Stack, ecs: Stubber) -> None:
     arns = [f"arn:aws:ecs:us-east-1:123456789012:task/fraudflow-dev/{number}" for number in range(2)]
     ecs.add_response("list_tasks", {"taskArns": arns})
