@@ -11,6 +11,7 @@ from infra.local.processes import Started, python, spawn
 from infra.settings import DashboardSettings, Settings
 
 NAME = "dashboard"
+_ALL_INTERFACES = {"0.0.0.0", "::"}  # noqa: S104 - it says what they mean, and listens on none
 APP = Path(__file__).parents[2] / "dashboard" / "server.py"
 
 
@@ -33,15 +34,23 @@ def start(settings: Settings, home: Path, *, previous: str | None) -> Started:
     """Start it; it is not ready yet."""
     before = int(previous.rpartition(":")[2]) if previous else None
     port = ports.choose(settings.local.dashboard_port, setting="FRAUDFLOW_LOCAL__DASHBOARD_PORT", previous=before)
+    address = f"{_host(settings.dashboard.address)}:{port}"
     return spawn(
         NAME,
         python(*arguments(settings.dashboard, port)),
         home=home,
-        address=f"{ports.HOST}:{port}",
+        address=address,
         # It reads its settings at its start, before the stack can write the address down; yours goes first.
-        env={"FRAUDFLOW_DASHBOARD_URL": settings.dashboard_url or url(f"{ports.HOST}:{port}")} | environment(home),
+        env={"FRAUDFLOW_DASHBOARD_URL": settings.dashboard_url or url(address)} | environment(home),
         cwd=APP.parents[1],
     )
+
+
+def _host(interface: str) -> str:
+    """How a server that listens there is reached from this machine."""
+    if interface in _ALL_INTERFACES:
+        return ports.HOST
+    return f"[{interface}]" if ":" in interface else interface
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -110,14 +110,16 @@ def _download(jar: Jar, target: Path, repository: str) -> int:
             f"it was not kept. Look at what stands between this machine and the repository, "
             f"or name another one in FRAUDFLOW_LOCAL__MAVEN_REPOSITORY"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{jar.file_name}.")
+    temporary = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{jar.file_name}.")
         with os.fdopen(descriptor, "wb") as file:
             file.write(body)
         os.replace(temporary, target)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
         raise TerminalError(f"cannot keep {jar.coordinates} as {target}: {error}") from error
     return len(body)
 
@@ -165,7 +167,7 @@ def _sha256(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
+    except OSError:  # not there, or not readable: fetched again, and what stands in the way then is told
         return None
 
 

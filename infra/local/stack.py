@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from infra import hazelcast, kafka
-from infra.errors import FraudflowError, TransientError
+from infra.errors import FraudflowError, TerminalError, TransientError
 from infra.local import dashboard_server, hazelcast_server, kafka_server, prefect_server, processes, runs
 from infra.local.processes import Started
 from infra.local.registry import DASHBOARD, HAZELCAST, KAFKA, PREFECT, WORKER, Registry, api_url, home_of
@@ -297,10 +297,7 @@ def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
     worker, server = registry.alive(WORKER), registry.alive(PREFECT)
     own_server = PREFECT not in registry.named(settings)
     url = worker.address if worker else api_url(server.address) if server else None
-    api = PrefectApi(url) if url else None
-    if api and not api.healthy():
-        progress(f"Prefect at {api.url} does not answer: its flow runs are ended without it")
-        api = None
+    api = _serving(url, progress) if url else None
     if api and worker:
         # From inside a flow, this very run goes on: it is what takes the stack down.
         this = os.environ.get("PREFECT__FLOW_RUN_ID")
@@ -321,6 +318,19 @@ def _down(settings: Settings, home: Path, progress: Progress) -> list[str]:
     processes.stop(processes.marked(home), grace_seconds=2)
     registry.remove()
     return stopped
+
+
+def _serving(url: str, progress: Progress) -> PrefectApi | None:
+    """Prefect's server at that address; None if it is away, or refuses us."""
+    api = PrefectApi(url)
+    try:
+        if api.healthy():
+            return api
+        why = f"Prefect at {url} does not answer"
+    except TerminalError as error:
+        why = str(error)
+    progress(f"{why}: its flow runs are ended without it")
+    return None
 
 
 @contextlib.contextmanager

@@ -179,3 +179,9 @@ def test_the_lock_file_names_both_servers_whole() -> None:
         assert locked
         assert all(len(one.sha256) == 64 for one in locked)
         assert len({one.coordinates for one in locked}) == len(locked)
+
+
+def test_a_cache_that_cannot_be_written_is_told_of(tmp_path: Path, repository: Repository) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(TerminalError, match=r"cannot keep org.example:thing:1.0 as .*cache/jars"):
+        jars.ensure([jar()], local(tmp_path, repository.url))

@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from infra.errors import TerminalError
-from infra.local import java, processes
+from infra.local import dashboard_server, java, processes
 from infra.local.registry import KAFKA, Registry
-from infra.settings import LocalSettings, Settings
+from infra.settings import DashboardSettings, LocalSettings, Settings
+from tests.servers import local
 from tests.waiting import until
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -193,3 +194,15 @@ def test_what_the_settings_have_from_the_record_is_our_own(tmp_path: Path) -> No
     assert registry.named(settings) == set()
     settings.kafka.bootstrap_servers = "broker.example.org:9092"
     assert registry.named(settings) == {KAFKA}
+
+
+@pytest.mark.parametrize(
+    ("interface", "address"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("192.0.2.7", "192.0.2.7"), ("::1", "[::1]"), ("here", "here")],  # noqa: S104
+)
+def test_a_dashboard_is_asked_where_it_listens(
+    interface: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dashboard_server, "spawn", lambda *_, address, **__: address)
+    settings = Settings(local=local(tmp_path), dashboard=DashboardSettings(address=interface))
+    assert str(dashboard_server.start(settings, tmp_path, previous=None)).rpartition(":")[0] == address

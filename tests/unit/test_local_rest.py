@@ -3,12 +3,15 @@
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from infra.errors import TerminalError, TransientError
-from infra.local import ports, rest
+from infra.local import ports, processes, rest, stack
+from infra.local.registry import WORKER, Registry
 from infra.local.rest import PrefectApi
+from infra.settings import LocalSettings, Settings
 
 
 class Server(ThreadingHTTPServer):
@@ -24,11 +27,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         code = self.server.codes[min(self.server.asked, len(self.server.codes) - 1)]
         self.server.asked += 1
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(code)
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"{}")
+
+    do_GET = do_POST
 
     def log_message(self, *_: object) -> None:
         pass
@@ -45,9 +50,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
+def url(server: Server) -> str:
+    return f"http://{ports.HOST}:{server.server_port}/api"
+
+
 def ask(server: Server, *codes: int) -> object:
     server.codes = list(codes)
-    return PrefectApi(f"http://{ports.HOST}:{server.server_port}/api").post("/flows/", {})
+    return PrefectApi(url(server)).post("/flows/", {})
 
 
 def test_a_busy_server_is_asked_again(server: Server) -> None:
@@ -70,3 +79,15 @@ def test_a_refused_login_says_what_to_set(server: Server) -> None:
     with pytest.raises(TerminalError, match="PREFECT_API_AUTH_STRING"):
         ask(server, 401)
     assert server.asked == 1
+
+
+@pytest.mark.parametrize("code", [401, 404])
+def test_a_stack_goes_down_though_prefect_refuses_us(server: Server, tmp_path: Path, code: int) -> None:
+    """A login that this shell does not have, or another program on the port of a Prefect that died."""
+    server.codes = [code]
+    settings, told = Settings(local=LocalSettings(home=tmp_path)), []
+    worker = processes.spawn(WORKER, ["sleep", "600"], home=tmp_path, address=f"{url(server)}")
+    Registry(tmp_path).add(worker)
+    assert stack.down(settings, progress=told.append) == [WORKER]
+    assert processes.marked(tmp_path) == []
+    assert [line for line in told if f": {code}" in line and "its flow runs are ended without it" in line]
