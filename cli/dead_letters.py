@@ -65,14 +65,19 @@ def export(file: Path, reason: Reason = None, key: Key = None) -> None:
     written = 0
     # Made anew: a file that is there may be for others to read, and stays as it is until all is written.
     part = file.with_name(file.name + ".part")
-    part.unlink(missing_ok=True)
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
-        for original in originals(get_settings().kafka, _chosen(reason, key)):
-            value = original.value.decode(errors="surrogateescape")
-            out.write(json.dumps({"key": original.letter.key, "value": value}) + "\n")
-            written += 1
-    part.replace(file)
+    try:
+        part.unlink(missing_ok=True)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            for original in originals(get_settings().kafka, _chosen(reason, key)):
+                value = original.value.decode(errors="surrogateescape")
+                out.write(json.dumps({"key": original.letter.key, "value": value}) + "\n")
+                written += 1
+        part.replace(file)
+    except OSError as error:
+        raise InputError(file, f"cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)  # card numbers are in it, and half of it is of no use
     typer.echo(f"{written:,} originals written to {file}: repair the values, then `resend --repaired {file}`")
 
 
@@ -113,7 +118,11 @@ def _chosen(reason: str | None, keys: list[str] | None) -> list[DeadLetter]:
 
 def _repaired(file: Path) -> dict[str, bytes]:
     values: dict[str, bytes] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(file, f"cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             value = row["value"]

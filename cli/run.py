@@ -28,7 +28,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.pipeline import SUMMARY_TYPE
-from infra.errors import TerminalError
+from infra.errors import TerminalError, TransientError
 from infra.seeding import newest_day
 from infra.settings import KafkaSettings, get_settings
 from simulator.transactions import START
@@ -38,6 +38,10 @@ POLL_SECONDS = 0.5
 _LOG_DELAY = timedelta(seconds=3)
 _LAST_LINES_SECONDS = 6.0
 _PAGE = 200
+# A worker asks every few seconds. The states of a run that none has seen.
+_WORKER_SECONDS = 20.0
+_UNTAKEN = ("Scheduled", "Late")
+_LOOK = "`fraudflow status` shows what runs, `fraudflow up` starts what does not"
 
 
 def run_pipeline(parameters: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
@@ -97,8 +101,22 @@ def _client() -> Iterator[SyncPrefectClient]:
     url = get_settings().prefect_api_url
     if not url:
         raise TerminalError("no Prefect: start the local stack with `fraudflow up`")
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
-        yield client
+    try:
+        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+            yield client
+    except httpx.TransportError as error:
+        raise TransientError(f"Prefect at {url} does not answer: {error or type(error).__name__}. {_LOOK}") from error
+    except httpx.HTTPStatusError as error:
+        response = error.response
+        said = f"Prefect at {url} answers {response.status_code}: {response.text[:500]}"
+        if _passes(error):
+            raise TransientError(f"{said}. {_LOOK}") from error
+        raise TerminalError(f"{said}. Its login is in PREFECT_API_KEY or PREFECT_API_AUTH_STRING") from error
+
+
+def _passes(error: httpx.HTTPError) -> bool:
+    """Whether the same question may be answered in a moment."""
+    return not isinstance(error, httpx.HTTPStatusError) or error.response.status_code >= 500
 
 
 def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], None]) -> None:
@@ -106,7 +124,8 @@ def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], N
     since = datetime.min.replace(tzinfo=UTC)
     seen: set[UUID] = set()
     ended: set[UUID] = set()
-    deadline, all_told = math.inf, False
+    deadline, all_told, asked = math.inf, False, time.monotonic()
+    told_of_worker = False
     while True:
         try:
             state = client.read_flow_run(run_id).state
@@ -116,7 +135,9 @@ def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], N
             )
             names = {child.id: client.read_flow(child.flow_id).name for child in children}
             logs = list(_logs(client, [run_id, *names], since))
-        except httpx.TransportError as error:
+        except httpx.HTTPError as error:
+            if not _passes(error):
+                raise
             progress(f"Prefect does not answer, trying again: {error}")
             time.sleep(POLL_SECONDS)
             continue
@@ -133,6 +154,9 @@ def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], N
         # Logs arrive late and out of order: look back a little further than the newest.
         if logs:
             since = max(since, *(log.timestamp for log in logs)) - _LOG_DELAY
+        if state and state.name in _UNTAKEN and not told_of_worker and time.monotonic() > asked + _WORKER_SECONDS:
+            told_of_worker = True
+            progress(f"  no worker has taken this run yet. {_LOOK}")
         if state is not None and state.is_final():
             # It is final before its last lines are there: they are sent in batches. One that died has no last line.
             deadline = min(deadline, time.monotonic() + _LAST_LINES_SECONDS)

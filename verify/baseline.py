@@ -37,7 +37,7 @@ class Baseline:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls(file["keys"], file["bits"], file["versions"].tolist())
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile) as error:
             raise TerminalError(f"{path} is no baseline; write one with --write-baseline: {error}") from error
 
     def write(self, path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import LogCreate
-from prefect.states import Completed, Crashed
+from prefect.states import Completed, Crashed, Scheduled
 
 from cli import run as following
 from tests.conftest import reporting_to
@@ -69,3 +69,19 @@ def test_a_run_that_died_without_a_word_is_not_waited_for(
     _say(client, run, "began")
     client.set_flow_run_state(run, Crashed(), force=True)
     assert _told(client, run) == ["began"]
+
+
+def test_a_run_that_no_worker_takes_says_so_once(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_WORKER_SECONDS", 0.0)
+    run = client.create_flow_run(talks, state=Scheduled()).id
+    told: list[str] = []
+
+    def hear(line: str) -> None:
+        told.append(line)
+        client.set_flow_run_state(run, Crashed(), force=True)
+
+    monkeypatch.setattr(following, "_LAST_LINES_SECONDS", 0.1)
+    following._follow(client, run, hear)
+    assert len(told) == 1
+    assert "no worker has taken this run" in told[0]
+    assert "fraudflow up" in told[0]

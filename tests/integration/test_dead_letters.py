@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from cli import dead_letters as dead_letters_command
 from infra import dead_letters
 from infra.dead_letters import open_letters, resend
-from infra.errors import TransientError
+from infra.errors import InputError, TransientError
 from infra.kafka import client_config
 from infra.partitioner import shares
 from infra.settings import KafkaSettings, ScoringSettings, Settings
@@ -134,3 +135,24 @@ def test_what_a_killed_resend_leaves_open_holds_scorers_up_no_longer_than_a_kill
     monkeypatch.setattr(Failing, "errors", {}, raising=False)
     resend(settings.kafka, set(), {})
     assert Failing.config["transaction.timeout.ms"] <= settings.scoring.transaction_timeout_seconds * 1000
+
+
+def test_an_export_that_breaks_off_leaves_no_card_number(settings, tmp_path, monkeypatch):
+    put(settings, [(card, 0) for card in CARDS])
+    whole = dead_letters_command.originals
+
+    def breaks_off(*arguments: Any) -> Any:
+        yield next(whole(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dead_letters_command, "originals", breaks_off)
+    with pytest.raises(KeyboardInterrupt):
+        dead_letters_command.export(tmp_path / "letters.jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_cannot_be_used_are_told_by_name(settings, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere/letters\.jsonl: cannot be written: No such file"):
+        dead_letters_command.export(tmp_path / "nowhere" / "letters.jsonl")
+    with pytest.raises(InputError, match=r"repaired\.jsonl: cannot be read: .*No such file"):
+        dead_letters_command.send_again(repaired=tmp_path / "repaired.jsonl")

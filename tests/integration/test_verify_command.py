@@ -133,3 +133,15 @@ def test_a_baseline_appears_whole_or_not_at_all(right: Log, tmp_path: Path, monk
         found(right, write_baseline=path)
     assert path.read_bytes() == written
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", ["nothing", "one array", "text"])
+def test_what_is_no_baseline_is_told(tmp_path: Path, content: str):
+    path = tmp_path / "calm.npz"
+    if content == "one array":
+        with path.open("wb") as file:
+            np.save(file, np.arange(3))
+    else:
+        path.write_text("" if content == "nothing" else "no baseline")
+    with pytest.raises(TerminalError, match="is no baseline; write one with --write-baseline"):
+        baseline.Baseline.read(path)
