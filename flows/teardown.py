@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from infra.errors import TerminalError
 from infra.kafka import topic_names
 from infra.settings import get_settings
-from tasks.teardown import left_over, remove_deployments, remove_from_hazelcast, remove_topics, stop_scoring
+from tasks.teardown import left_over, remove_deployments, remove_from_hazelcast, remove_topics, stop_runs
 
 
 @flow(name="teardown")
@@ -21,7 +21,8 @@ def teardown(topics: Sequence[str] = (), deployments: bool = False) -> dict[str,
 
     Args:
         topics: topics to delete with everything in them.
-        deployments: delete the deployments too, but not those for AWS. No further run can start until `fraudflow up`.
+        deployments: cancel whatever else runs, too, and delete the deployments, but not those for AWS. No further run
+            can start until `fraudflow up`.
 
     Raises:
         TerminalError: a topic that is not the pipeline's was named, or something is left.
@@ -29,16 +30,14 @@ def teardown(topics: Sequence[str] = (), deployments: bool = False) -> dict[str,
     foreign = sorted(set(topics) - set(topic_names(get_settings().kafka)))
     if foreign:
         raise TerminalError(f"not topics of this pipeline, so not deleted: {', '.join(foreign)}")
-    cancelled = stop_scoring()
+    cancelled = stop_runs(everything=deployments)
     removed = remove_from_hazelcast() + remove_topics(topics)
     if deployments:
         removed += remove_deployments()
     found = left_over(topics, deployments)
     listing = "\n".join(f"- {thing}" for thing in removed) or "- nothing was there"
     verdict = f"**Left: {', '.join(found)}**" if found else "Nothing is left."
-    create_markdown_artifact(
-        f"## Torn down\n\n{cancelled} scoring runs cancelled\n\n{listing}\n\n{verdict}\n", key="teardown"
-    )
+    create_markdown_artifact(f"## Torn down\n\n{cancelled} runs cancelled\n\n{listing}\n\n{verdict}\n", key="teardown")
     if found:
         raise TerminalError(f"still there after teardown: {', '.join(found)}. Run teardown again")
     return {"runs_cancelled": cancelled, "removed": removed}

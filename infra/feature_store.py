@@ -150,12 +150,26 @@ class FeatureStore:
             raise TransientError(f"Hazelcast did not take the features: {error}") from error
 
     def clear(self) -> None:
-        """Remove everything, the manifest first: no reader takes up what is about to go."""
-        manifest = self.read_manifest()
-        self._manifests.clear()
-        names = {CUSTOMERS, MERCHANTS, SNAPSHOTS} | set(manifest.counts if manifest else ())
-        for name in names:
-            self._client.get_map(name).clear().result()
+        """Remove everything, the current manifest first: no reader takes up what is about to go.
+
+        What the maps are called stays known until they are empty, so that a clearing that broke off can be done again.
+
+        Raises:
+            TransientError: somebody is loading.
+        """
+        with self._alone():
+            current, loading = self.read_manifest(), self._manifest(_LOADING)
+            names = {CUSTOMERS, MERCHANTS, SNAPSHOTS}.union(*(one.counts for one in (current, loading) if one))
+            if current:
+                self._write_manifest(_LOADING, current)
+                self._manifests.remove(_CURRENT)
+            for name in names:
+                self._client.get_map(name).clear().result()
+            self._manifests.remove(_LOADING)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is loaded, not even a part."""
+        return self._manifests.is_empty()
 
     def _load(self, tables: FeatureTables, progress: Progress) -> None:
         before = self.read_manifest()

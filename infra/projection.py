@@ -43,15 +43,15 @@ class Projection:
         missing = [job for job in JOBS if job not in self.jobs()]
         if not missing:
             return []
-        # As text: to parse a prediction costs the members more than all else that they do with it.
-        self._execute(
-            f'CREATE OR REPLACE EXTERNAL MAPPING "{TOPIC_MAPPING}" '
-            f'EXTERNAL NAME "{self._settings.kafka.topics.predictions}" (__key VARCHAR, this VARCHAR) '
-            f"TYPE Kafka OPTIONS ({_options(self._kafka_options())})"
-        )
         for name, mapping in MAPPINGS.items():
             self._execute(mapping.statement(name))
         try:
+            # As text: to parse a prediction costs the members more than all else that they do with it.
+            self._execute(
+                f'CREATE OR REPLACE EXTERNAL MAPPING "{TOPIC_MAPPING}" '
+                f'EXTERNAL NAME "{self._settings.kafka.topics.predictions}" (__key VARCHAR, this VARCHAR) '
+                f"TYPE Kafka OPTIONS ({_options(self._kafka_options())})"
+            )
             self._look_into_topic()
             for job in missing:
                 # A snapshot remembers the offsets, so that a member's death repeats a second's rows, not the topic.

@@ -3,6 +3,7 @@
 import time
 
 import msgspec
+from confluent_kafka import Message
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -10,7 +11,8 @@ from infra.errors import TransientError
 from infra.hazelcast import PREDICTIONS, connect
 from infra.kafka import last_records
 from infra.projection import Projection
-from infra.settings import get_settings
+from infra.settings import Settings, get_settings
+from infra.topic_reader import TopicReader
 from tasks.retry import transient_only
 
 POLL_SECONDS = 0.2
@@ -24,6 +26,8 @@ class _Position(msgspec.Struct):
 @task(retries=3, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def wait_for_projection(timeout_seconds: float = 120) -> int:
     """Wait until the newest prediction of each partition is in the map; the jobs read partitions in order.
+
+    One that the map may have dropped again, for its age or for what came after it, is not waited for.
 
     Returns:
         The number of predictions in the map.
@@ -41,6 +45,8 @@ def wait_for_projection(timeout_seconds: float = 120) -> int:
         for record in last_records(settings.kafka, settings.kafka.topics.predictions):
             key, wanted = (record.key() or b"").decode(), _position(record.value() or b"{}")
             while not _has(results.get(key), wanted):
+                if _may_be_dropped(record, settings):
+                    break
                 if time.monotonic() > deadline:
                     raise TransientError(
                         f"prediction {key} did not reach {PREDICTIONS} in {timeout_seconds:.0f} s: "
@@ -50,6 +56,18 @@ def wait_for_projection(timeout_seconds: float = 120) -> int:
         return projection.size()
     finally:
         client.shutdown()
+
+
+def _may_be_dropped(record: Message, settings: Settings) -> bool:
+    at_ms, projection = record.timestamp()[1], settings.projection
+    if projection.ttl_seconds and time.time() > at_ms / 1000 + projection.ttl_seconds:
+        return True
+    reader = TopicReader(settings.kafka, settings.kafka.topics.predictions)
+    try:
+        later = reader.offsets_at(at_ms)
+        return sum(end - later[p] for p, end in reader.ends().items()) > projection.max_entries
+    finally:
+        reader.close()
 
 
 def _position(value: bytes | str) -> _Position:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from uuid import UUID
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -12,12 +13,14 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterParentTaskRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
 from infra.errors import TransientError
@@ -31,16 +34,21 @@ from tasks.retry import transient_only
 
 POLL_SECONDS = 0.5
 _SCORING = ["score", "pipeline"]
-_LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.CANCELLING]
+_STARTED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+_LIVE = [StateType.SCHEDULED, *_STARTED]
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
-def stop_scoring(timeout_seconds: float = 60) -> int:
+def stop_runs(everything: bool, timeout_seconds: float = 60) -> int:
     """Cancel the runs that score, and wait until they have ended and the consumer group is empty.
 
     Runs of flows of the same name that are not of this project's deployments go on: a server may be shared.
-    A run can be shown as cancelled while its process goes on, so the group is asked too. A run that is still on its way
-    when its deployment is deleted cannot end any more: Prefect cannot give its place back to a limit that is gone.
+    A run can be shown as cancelled while its process goes on, so the group is asked too.
+
+    Args:
+        everything: whatever else runs, too, but for the run that this is a part of. A run that is still on its way when
+            its deployment is deleted cannot end any more: Prefect cannot give its place back to a limit that is gone.
+        timeout_seconds: for them to end.
 
     Returns:
         The number of runs that were cancelled. One that does not end in time is found by `left_over`.
@@ -50,11 +58,11 @@ def stop_scoring(timeout_seconds: float = 60) -> int:
     """
     settings = get_settings()
     with get_client(sync_client=True) as client:
-        runs = _live_runs(client)
+        runs = _live_runs(client, everything)
         for run in runs:
             client.set_flow_run_state(run.id, Cancelling(), force=False)
         deadline = time.monotonic() + timeout_seconds
-        while (members := group_members(settings.kafka, settings.scoring.group_id)) or _live_runs(client):
+        while (members := group_members(settings.kafka, settings.scoring.group_id)) or _live_runs(client, everything):
             if time.monotonic() > deadline:
                 break
             time.sleep(POLL_SECONDS)
@@ -117,12 +125,12 @@ def left_over(topics: Sequence[str], deployments: bool) -> list[str]:
     try:
         found += [f"job {job}" for job in Projection(client, settings).jobs()]
         found += [name for name in PROJECTED if client.get_map(name).size().result()]
-        if FeatureStore(client).read_manifest():
+        if not FeatureStore(client).is_empty():
             found.append("features")
     finally:
         client.shutdown()
     with get_client(sync_client=True) as prefect:
-        found += [f"run {run.name}" for run in _live_runs(prefect)]
+        found += [f"run {run.name}" for run in _live_runs(prefect, everything=deployments)]
         if deployments:
             found += [f"deployment {deployment.name}" for deployment in _deployments(prefect)]
             found += [f"automation {automation.name}" for automation in prefect.read_automations_by_name(STARTS_AGAIN)]
@@ -133,12 +141,23 @@ def _deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
     return client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])))
 
 
-def _live_runs(client: SyncPrefectClient) -> list[FlowRun]:
-    """The runs of this project that score, and those that they call."""
+def _live_runs(client: SyncPrefectClient, everything: bool) -> list[FlowRun]:
+    """The runs of this project that score, and those that they call; or all that run but this one."""
     # A run has its deployment's tags, and keeps them when the deployment is gone; one that it calls is given them.
-    return client.read_flow_runs(
+    ours = FlowRunFilterTags(all_=[TAG])
+    scoring = client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=_SCORING)),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)), tags=ours),
+    )
+    if not everything:
+        return scoring
+    known = {run.id for run in scoring} | {UUID(str(flow_run.id))}
+    # What is only scheduled goes with its deployment, and what is called ends with its caller.
+    others = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)), tags=FlowRunFilterTags(all_=[TAG])
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_STARTED)),
+            tags=ours,
+            parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True),
         ),
     )
+    return scoring + [run for run in others if run.id not in known]

@@ -146,6 +146,31 @@ def test_clear_leaves_nothing(store: FeatureStore, client: HazelcastClient, tmp_
         assert client.get_map(name).size().result() == 0
 
 
+@pytest.mark.parametrize("loaded", ["whole", "in part"])
+def test_a_clearing_that_broke_off_is_not_taken_for_one_that_ended(
+    store: FeatureStore, client: HazelcastClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: str
+):
+    def die(*_: object) -> None:
+        raise TransientError("the member is gone")
+
+    if loaded == "whole":
+        store.load(tables(tmp_path))
+        get_map = client.get_map
+        with monkeypatch.context() as patch:
+            patch.setattr(client, "get_map", lambda name: die() if name == "genders" else get_map(name))
+            with pytest.raises(TransientError):
+                store.clear()
+        assert store.read_manifest() is None, "no reader takes up what is half gone"
+    else:
+        with pytest.raises(TransientError):
+            store.load(tables(tmp_path), die)
+    assert not store.is_empty()
+    store.clear()
+    assert store.is_empty()
+    for name in tables(tmp_path).counts:
+        assert client.get_map(name).size().result() == 0, name
+
+
 def test_many_customers_are_read_part_by_part(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("infra.feature_store.SNAPSHOT_ROWS", 50)
     expected = tables(tmp_path)

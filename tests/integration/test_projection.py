@@ -1,15 +1,26 @@
 """Predictions in a real Kafka become rows that Hazelcast's SQL can be asked for."""
 
 import json
+import time
 
 import pytest
 from hazelcast.client import HazelcastClient
 from hazelcast.sql import HazelcastSqlError
 
+from infra.errors import TransientError
 from infra.hazelcast import CARD_ACTIVITY, PREDICTION_VIEW, PREDICTIONS, SUSPECTS
+from infra.kafka import last_records
 from infra.projection import Projection
-from infra.projection_sql import LOWEST_SUSPICION, PREDICTION_COLUMNS, SUSPECT_COLUMNS, SUSPECT_RECORDS, VIEW_COLUMNS
-from infra.settings import Settings
+from infra.projection_sql import (
+    LOWEST_SUSPICION,
+    PREDICTION_COLUMNS,
+    SUSPECT_COLUMNS,
+    SUSPECT_RECORDS,
+    TOPIC_MAPPING,
+    VIEW_COLUMNS,
+)
+from infra.settings import Settings, get_settings
+from tasks.project import wait_for_projection
 from tests.integration.predicted import prediction, produce
 from tests.waiting import until
 
@@ -123,6 +134,20 @@ def test_jobs_that_the_cluster_lost_are_made_again(settings, client, projection)
     until(lambda: projection.size() == 1, what="the prediction in the map again")
 
 
+def test_a_login_does_not_stay_where_anybody_can_read_it(settings, client, projection, monkeypatch):
+    execute = projection._execute
+
+    def fails_after_the_topics_mapping(statement: str) -> None:
+        if statement.startswith("CREATE JOB"):
+            raise TransientError("a member is gone")
+        execute(statement)
+
+    monkeypatch.setattr(projection, "_execute", fails_after_the_topics_mapping)
+    with pytest.raises(TransientError):
+        projection.ensure()
+    assert TOPIC_MAPPING not in [name for (name,) in rows(client, "SHOW MAPPINGS")]
+
+
 def test_a_rebuilt_projection_equals_the_one_before(settings, client, projection):
     projection.ensure()
     produce(settings, [prediction(i) for i in range(20)])
@@ -147,3 +172,22 @@ def test_what_was_dropped_is_gone(settings, client, projection):
     assert projection.jobs() == []
     assert rows(client, "SHOW MAPPINGS") == []
     assert projection.drop() == []
+
+
+@pytest.mark.parametrize(("setting", "value"), [("TTL_SECONDS", 1), ("MAX_ENTRIES", 1_000)])
+def test_what_the_map_has_dropped_again_is_not_waited_for(settings, client, projection, monkeypatch, setting, value):
+    monkeypatch.setenv(f"FRAUDFLOW_PROJECTION__{setting}", str(value))
+    get_settings.cache_clear()
+    produce(settings, [prediction(1)])
+    projection.ensure()
+    until(lambda: projection.size() == 1, what="the prediction in the map")
+    client.get_map(PREDICTIONS).clear().result()
+    with pytest.raises(TransientError, match="did not reach predictionResult"):
+        wait_for_projection.fn(0)
+    if setting == "TTL_SECONDS":
+        (record,) = last_records(settings.kafka, settings.kafka.topics.predictions)
+        until(lambda: time.time() > record.timestamp()[1] / 1000 + 1, what="the record's end")
+    else:
+        elsewhere = [prediction(number) | {"transaction_number": str(number)} for number in range(1_100)]
+        produce(settings, elsewhere, partition=1)
+    assert wait_for_projection.fn(30) >= 0
