@@ -22,8 +22,8 @@ class Threshold:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._alert = settings.scoring.alert_threshold
-        if "alert_threshold" in settings.scoring.model_fields_set:
+        self._alert = settings.scoring.threshold()
+        if settings.scoring.alert_threshold is not None:
             return
         # As long as no champion stands in Kafka, scorers begin with the model of the settings.
         model = Path(settings.scoring.model or _PROJECT_MODEL)

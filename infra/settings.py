@@ -9,8 +9,9 @@ import json
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from infra.aws.settings import AwsSettings
@@ -18,6 +19,8 @@ from infra.errors import TerminalError
 
 STACK_FILE = "stack.json"
 _CLOUD_API = "https://api.prefect.cloud/api"
+# Of a model that names none.
+_USUAL_THRESHOLD = 0.5
 
 
 class Topics(BaseModel):
@@ -107,9 +110,9 @@ class ScoringSettings(BaseModel):
         description="an ONNX classifier, a file or s3://bucket/key; left out: the project's own. A champion in the "
         "topic Models goes before it",
     )
-    model_sha256: str | None = Field(default=None, description="refuse any other file")
-    alert_threshold: float = Field(
-        default=0.5, ge=0, le=1, description="left out: the model's own, if its manifest names one"
+    model_sha256: str | None = Field(default=None, description="of `model`: any other file is refused")
+    alert_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="left out: the model's own, or 0.5 where its manifest names none"
     )
     explain_alerts: bool = Field(
         default=True, description="with a model's own booster; false where alerts are so many that it costs too much"
@@ -151,9 +154,9 @@ class ScoringSettings(BaseModel):
     feature_poll_seconds: float = Field(default=2, gt=0, description="how often the feature manifest is looked at")
     model_poll_seconds: float = Field(default=0.5, gt=0, description="how often the topic of the models is looked at")
 
-    def threshold(self, own: float | None) -> float:
+    def threshold(self, own: float | None = None) -> float:
         """From which score on there is an alert: a setting that somebody made goes before the model's own."""
-        return self.alert_threshold if own is None or "alert_threshold" in self.model_fields_set else own
+        return next(at for at in (self.alert_threshold, own, _USUAL_THRESHOLD) if at is not None)
 
 
 class TrainingSettings(BaseModel):
@@ -188,9 +191,18 @@ class MonitorSettings(BaseModel):
     window_days: float = Field(
         default=7, gt=0, description="of transactions that are compared; whole weeks, or weekdays would drift"
     )
-    max_rows: int = Field(default=100_000, ge=1_000, description="of the window that are looked at, evenly spread")
+    max_rows: int = Field(
+        default=100_000,
+        ge=1_000,
+        description="that are looked at, evenly spread over two windows and the labels' delay",
+    )
     min_rows: int = Field(default=2_000, ge=1, description="fewer say nothing about drift")
-    min_labels: int = Field(default=20, ge=1, description="known frauds; fewer say nothing about precision and recall")
+    min_labels: int = Field(
+        default=20,
+        ge=1,
+        description="known frauds, or alerts seen and promised together; fewer say nothing about precision, recall and "
+        "the number of alerts",
+    )
     psi: float = Field(default=0.25, gt=0, description="population stability index from which on an input has drifted")
     alert_factor: float = Field(
         default=2, gt=1, description="so many times more or fewer alerts than the model promised have drifted"
@@ -200,7 +212,11 @@ class MonitorSettings(BaseModel):
     )
     max_lag: int = Field(default=100_000, ge=0, description="transactions that wait to be scored")
     dead_letter_share: float = Field(default=0.01, ge=0, le=1, description="of the window's transactions")
-    feature_age_hours: float = Field(default=36, gt=0, description="since the last load; load-features runs nightly")
+    feature_age_hours: float = Field(
+        default=36,
+        gt=0,
+        description="since the last load; load-features runs nightly on this machine, on ECS when somebody starts it",
+    )
     retrain: bool = Field(default=False, description="start `train` on drift or a drop in quality")
     retrain_deployment: str = Field(
         default="train/local", description="what is started then; it must be where training is installed"
@@ -233,6 +249,15 @@ class DashboardSettings(BaseModel):
         description="use what others leave over of this machine's cores, so that scoring is as fast as without "
         "people who look; where others compute without a pause, pages stand still meanwhile",
     )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{name} is no time zone of the IANA's: Europe/Berlin is one") from error
+        return name
 
 
 class LocalSettings(BaseModel):

@@ -127,7 +127,7 @@ def _weeks(
                 newest=np.ones(len(rows), bool),
                 predictions=len(rows),
             )
-            yield number, drift_of(window, model.manifest, ScoringSettings().alert_threshold)
+            yield number, drift_of(window, model.manifest, ScoringSettings().threshold())
 
 
 def _plain(found: dict[str, Drift]) -> dict[str, dict[str, float]]:

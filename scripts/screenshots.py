@@ -48,7 +48,7 @@ def main() -> None:
 def _largest_case(settings: Settings) -> str:
     client = connect(settings.hazelcast)
     query = "SELECT transaction_number FROM predictionResult WHERE fraud_probability >= ? ORDER BY amount DESC LIMIT 1"
-    rows = list(client.sql.execute(query, settings.scoring.alert_threshold).result())
+    rows = list(client.sql.execute(query, settings.scoring.threshold()).result())
     client.shutdown()
     if not rows:
         raise TerminalError("nothing is suspected yet: `fraudflow run` scores transactions")

@@ -72,8 +72,8 @@ def measure() -> dict[str, Any]:
     # A load of unchanged files writes nothing, and says no less that the features are fresh.
     fresh = max(filter(None, (datetime.fromisoformat(loaded[0].loaded_at), _last_load()))) if loaded else None
     operations = Operations(lag, dead, window.predictions, fresh, now)
-    drift = drift_of(window, model, settings.scoring.alert_threshold)
-    quality = quality_of(window, model, settings.scoring.alert_threshold)
+    drift = drift_of(window, model, settings.scoring.threshold())
+    quality = quality_of(window, model, settings.scoring.threshold())
     findings = findings_of(drift, quality, operations, settings.monitor)
     report = "none, for fraudflow's extra `monitor` is not installed"
     if find_spec("plotly"):

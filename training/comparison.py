@@ -29,7 +29,7 @@ class Comparison:
 
 
 def compare(dataset: Dataset, part: Part, challenger: Model, champion: Model, settings: Settings) -> Comparison:
-    """Judge both on the rows of a part, each at its own threshold."""
+    """Judge both on the rows of a part, each at the threshold that it would be served with."""
     return Comparison(
         judge_served(dataset, part, challenger, settings), judge_served(dataset, part, champion, settings)
     )
@@ -37,6 +37,5 @@ def compare(dataset: Dataset, part: Part, challenger: Model, champion: Model, se
 
 def judge_served(dataset: Dataset, part: Part, model: Model, settings: Settings) -> Metrics:
     """How good a model is as scorers serve it."""
-    threshold = model.manifest.threshold
-    at = settings.scoring.alert_threshold if threshold is None else threshold
+    at = settings.scoring.threshold(model.manifest.threshold)
     return judge(dataset, part, predict_part(model, dataset, part), at, settings.training)

@@ -180,7 +180,7 @@ def _health(role: str) -> list[str] | None:
         # REST is off, so the port itself is asked.
         return ["CMD", "bash", "-c", f"exec 3<>/dev/tcp/$(hostname -i | cut -d' ' -f1)/{HAZELCAST_PORT}"]
     if role == SCORERS:
-        # Touched at every batch and at least every second; a scorer that hangs does not touch it.
+        # Touched once a second, between batches; a scorer that hangs does not touch it.
         return ["CMD", "python", "-m", "scoring.heartbeat", HEARTBEAT_FILE]
     paths = {DASHBOARD: f"{DASHBOARD_PORT}{DASHBOARD_HEALTH}", WORKER: f"{WORKER_PORT}/health"}
     if role not in paths:

@@ -252,7 +252,7 @@ def test_every_right_name_is_read_by_the_settings(tmp_path: Path, monkeypatch: p
     """A variable that nobody reads would be a setting that is lost on ECS without a word."""
     settings = settings_for(tmp_path / "home")
     settings.kafka.topics.predictions = "Predictions-of-ours"
-    settings.scoring.alert_threshold = 0.8
+    settings.scoring.alert_threshold = 0.5  # of a model that names none, too: said, it goes before what models name
     settings.monitor.psi = 0.3
     settings.training.label_delay_days = 30
     settings.training.tracking_uri = "https://user:password@mlflow.example.com"
@@ -266,7 +266,7 @@ def test_every_right_name_is_read_by_the_settings(tmp_path: Path, monkeypatch: p
     assert read.kafka.topics.predictions == "Predictions-of-ours"
     assert read.kafka.bootstrap_servers == settings.kafka.bootstrap_servers
     assert read.kafka.replication_factor == 3
-    assert read.scoring.alert_threshold == 0.8
+    assert read.scoring.alert_threshold == 0.5
     assert (read.monitor.psi, read.training.label_delay_days) == (0.3, 30)
     assert read.training.tracking_uri is None, "a login is in it"
     assert not [name for name in containers.environment(stack, SCORERS) if "MONITOR" in name or "TRAINING" in name]

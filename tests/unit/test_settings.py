@@ -70,3 +70,11 @@ def test_a_password_is_not_shown() -> None:
 )
 def test_where_people_see_prefects_runs(api: str, ui: str | None, pages: str):
     assert Settings(prefect_api_url=api, prefect_ui_url=ui).prefect_pages == pages
+
+
+def test_a_time_zone_that_is_none_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refusal(monkeypatch, DASHBOARD__TIME_ZONE="CEST")
+    assert "FRAUDFLOW_DASHBOARD__TIME_ZONE" in message
+    assert "Europe/Berlin" in message
+    monkeypatch.setenv("FRAUDFLOW_DASHBOARD__TIME_ZONE", "Europe/Berlin")
+    assert get_settings().dashboard.time_zone == "Europe/Berlin"
