@@ -21,7 +21,7 @@ from scoring.decode import decode_batch
 from scoring.features import MODEL_INPUTS, Features
 from scoring.history import ONLINE_INPUTS
 from scoring.manifest import ModelManifest
-from training.labels import DAY, Heard, Said, heard, known_labels
+from training.labels import DAY, Heard, Said, end_of, heard, known_labels, newest_time
 
 SLICES = 20
 """Of each partition."""
@@ -29,6 +29,7 @@ _NAN = float("nan")
 
 
 class _Head(msgspec.Struct):
+    transaction_number: str
     fraud_probability: float
     model_version: str
     source_partition: int
@@ -88,7 +89,7 @@ def gather(
         now = time.time()
         starts = predictions.offsets_at(round((now - 2 * recent - training.label_delay_days * DAY) * 1000))
         newest = predictions.offsets_at(round((now - recent) * 1000))
-        ends = predictions.ends()
+        ends, there = predictions.ends(), transactions.ends()
         for partition, start, end in _slices(starts, ends, settings.max_rows):
             heads: dict[int, dict[int, tuple[_Head, bytes]]] = defaultdict(dict)
             for message in _read(predictions, partition, start, end):
@@ -97,7 +98,10 @@ def gather(
                     heads[head.source_partition][head.source_offset] = (head, message.value() or b"")
             # Where there are more partitions of transactions than of predictions, several of them are in one.
             for source, those in heads.items():
-                rows.add(those, _read(transactions, source, min(those), max(those) + 1))
+                # The topic may have been deleted and made anew: then it ends before them.
+                first, behind = min(those), min(max(those) + 1, there.get(source, 0))
+                if first < behind:
+                    rows.add(those, _read(transactions, source, first, behind))
     finally:
         predictions.close()
         transactions.close()
@@ -136,14 +140,21 @@ class _Rows:
         self._heard: list[Heard] = []
 
     def add(self, heads: dict[int, tuple[_Head, bytes]], messages: Iterator[Message]) -> None:
-        """Add predictions, by the offset of their transaction, with those transactions among `messages`."""
+        """Add predictions, by the offset of their transaction, with those transactions among `messages`.
+
+        A prediction whose offset is another transaction's by now is left out.
+        """
         found = [message for message in messages if message.offset() in heads]
         decoded, positions, _ = decode_batch([message.value() for message in found])
         batch, _ = self._features.build(decoded, positions)
-        if not batch:
-            return
         mine = [found[at] for at in batch.positions]
         told = [heads[message.offset() or 0] for message in mine]
+        pairs = zip(batch.number, told, strict=True)
+        same = [row for row, (number, (head, _)) in enumerate(pairs) if head.transaction_number == number]
+        if len(same) < len(mine):
+            batch, mine, told = batch.take(np.array(same, np.intp)), [mine[i] for i in same], [told[i] for i in same]
+        if not batch:
+            return
         answers = [orjson.loads(value) for _, value in told] if self._online else []
         online = [[_number(answer.get(name)) for name in self._online] for answer in answers]
         static = batch.inputs[:, self._static]
@@ -158,14 +169,13 @@ class _Rows:
         known = Heard(*map(np.concatenate, zip(*(vars(part).values() for part in self._heard), strict=True)))
         inputs = np.concatenate(self._inputs)[:, [self._order.index(name) for name in self._names]]
         at = known.time
-        now = int(max(at.max(), known.said_at.max()))
         return Window(
             names=self._names,
             inputs=inputs,
             score=np.array(self._scores, np.float32),
             time=at,
-            label=known_labels(known, now, training),
-            newest=at > at.max() - settings.window_days * DAY,
+            label=known_labels(known, end_of(known), training),
+            newest=at > newest_time(at) - settings.window_days * DAY,
             predictions=predictions,
         )
 

@@ -15,6 +15,7 @@ from scoring.features import Batch
 
 DAY = 86_400
 UNKNOWN = -1
+_MISDATED = 0.001
 
 
 class Said(NamedTuple):
@@ -115,6 +116,17 @@ def heard(batch: Batch, arrived: NDArray[np.float64] | None, labels: dict[str, S
         said=np.array([UNKNOWN if verdict is None else verdict.fraud for verdict in said], np.int8),
         said_at=np.array([0 if v is None else at + max(0.0, v.at - taken) for v, at, taken in came]).astype(np.int64),
     )
+
+
+def newest_time(time: NDArray[np.int64]) -> int:
+    """When the newest of these transactions was, but for the newest thousandth: a shop's clock may be years ahead."""
+    return int(np.quantile(time, 1 - _MISDATED, method="higher"))
+
+
+def end_of(dataset: Labelled) -> int:
+    """When the newest transaction or verdict came; those of misdated transactions are as misdated."""
+    newest = newest_time(dataset.time)
+    return max(newest, int(dataset.said_at[dataset.time <= newest].max()))
 
 
 def known_labels(dataset: Labelled, now: int, settings: TrainingSettings) -> NDArray[np.int8]:

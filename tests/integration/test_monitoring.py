@@ -31,6 +31,7 @@ def test_a_prediction_meets_the_transaction_of_its_own_partition(settings: Setti
     for partition, value in enumerate(itertools.islice(encode(frame).values, 2)):
         producer.produce(settings.kafka.topics.transactions, value, partition=partition)
         prediction = {
+            "transaction_number": json.loads(value)["trans_num"],
             "fraud_probability": json.loads(value)["amt"] / 1_000,
             "model_version": manifest.version,
             "source_partition": partition,
@@ -43,3 +44,28 @@ def test_a_prediction_meets_the_transaction_of_its_own_partition(settings: Setti
     amounts = window.inputs[:, window.names.index("amt")]
     assert len(set(amounts.tolist())) == 2
     np.testing.assert_allclose(window.score, amounts / 1_000, rtol=1e-5)
+
+
+def test_predictions_of_a_topic_that_was_made_anew_are_left_out(settings: Settings, tmp_path: Path):
+    """One names an offset that is not there yet, one the offset that another transaction has by now."""
+    population = simulate_population(300, 20, 1)
+    write_population(population, tmp_path)
+    manifest = plain_manifest(b"x")
+    producer = Producer(client_config(settings.kafka))
+    first, second = itertools.islice(encode(next(iter(Simulation(population, 2, 1).frames()))).values, 2)
+    for value in (first, second):
+        producer.produce(settings.kafka.topics.transactions, value, partition=0)
+    numbers = [json.loads(second)["trans_num"], "another's", "not there"]
+    for offset, number in zip((1, 0, 1_000), numbers, strict=True):
+        prediction = {
+            "transaction_number": number,
+            "fraud_probability": 0.5,
+            "model_version": manifest.version,
+            "source_partition": 0,
+            "source_offset": offset,
+        }
+        producer.produce(settings.kafka.topics.predictions, json.dumps(prediction).encode(), partition=0)
+    assert not producer.flush(10)
+    features = Features(read_feature_files(tmp_path))
+    window = gather(settings.kafka, features, manifest, {}, settings.monitor, settings.training)
+    assert window.inputs[:, window.names.index("amt")].tolist() == [np.float32(json.loads(second)["amt"])]

@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from infra.settings import KafkaSettings, MonitorSettings
+from infra.settings import KafkaSettings, MonitorSettings, TrainingSettings
 from monitoring.checks import Drift, Operations, Quality, drift_of, findings_of, quality_of
 from monitoring.drift import psi, shares_now, shares_then
 from monitoring.incidents import Finding, follow
 from monitoring.report import write_report
-from monitoring.window import Window, _slices
+from monitoring.window import Window, _Rows, _slices
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.manifest import plain_manifest
@@ -23,7 +23,7 @@ from training import dataset
 from training.dataset import Dataset
 from training.distribution import distribution
 from training.input_sets import INPUT_SETS
-from training.labels import DAY
+from training.labels import DAY, UNKNOWN, Heard
 from training.sources import pieces_of
 
 SETTINGS = MonitorSettings()
@@ -198,3 +198,17 @@ def test_the_report_is_a_page_that_needs_no_network(history: Dataset, learnt, tm
     assert 'src="plotly.min.js"' in page
     assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
     assert 'src="http' not in page
+
+
+def test_a_shops_wrong_clock_does_not_hide_the_newest_week():
+    """One row dated years ahead would be the only one of its week, and make all labels overdue."""
+    rows = _Rows.__new__(_Rows)
+    time = np.arange(3_000) * 60
+    time[7] = 32_000_000_000
+    none = np.full(3_000, UNKNOWN, np.int8)
+    rows._names, rows._order = ("amt",), ["amt"]
+    rows._inputs, rows._scores = [np.zeros((3_000, 1), np.float32)], [0.0] * 3_000
+    rows._heard = [Heard(time, none, none, np.zeros(3_000, np.int64))]
+    window = rows.window(SETTINGS, TrainingSettings(), 3_000)
+    assert window.newest.all()
+    assert (window.label == UNKNOWN).all()

@@ -1,5 +1,6 @@
 """From history to a model: cut by time, judged by cost, converted so that it answers the same."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from infra.errors import TerminalError
 from infra.partitioner import Partitioner, murmur2
-from infra.settings import KafkaSettings, Settings, TrainingSettings
+from infra.settings import KafkaSettings, ScoringSettings, Settings, TrainingSettings
 from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.history import ONLINE_INPUTS
@@ -18,18 +19,18 @@ from scoring.manifest import read_manifest
 from scoring.model import PROJECT_MODEL, load_model
 from simulator.population import simulate_population, write_population
 from simulator.source import simulated
-from training import dataset, learn
+from training import comparison, dataset, learn
 from training.comparison import Comparison, judge_served
 from training.convert import for_float32, next_below, to_onnx
 from training.dataset import Dataset
 from training.fit import predict
 from training.input_sets import INPUT_SETS
-from training.labels import DAY, UNKNOWN, Said, known_labels
+from training.labels import DAY, UNKNOWN, Said, end_of, known_labels
 from training.metrics import Metrics, cheapest_threshold, evaluate, money
 from training.package import pack
 from training.parity import prove
 from training.sources import pieces_of
-from training.split import newest_part, split_by_time
+from training.split import Part, newest_part, split_by_time
 
 SETTINGS = TrainingSettings(search_seconds=0, threads=1)
 KAFKA = KafkaSettings()
@@ -257,3 +258,26 @@ def test_the_projects_model_is_proved_small_and_better_than_one_without_a_past(h
     assert manifest.uses_history
     assert manifest.threshold == manifest.metrics["threshold"]
     assert sum(file.stat().st_size for file in PROJECT_MODEL.parent.glob("fraud.onnx*")) < 1_000_000
+
+
+def test_a_shops_wrong_clock_does_not_move_the_present(history: Path):
+    data = Dataset.load(history)
+    split = split_by_time(data, SETTINGS)
+    time, said_at = data.time.copy(), data.said_at.copy()
+    time[5:8] = said_at[5:8] = 32_000_000_000  # the year 2984
+    misdated = dataclasses.replace(data, time=time, said_at=said_at)
+    assert abs(end_of(misdated) - end_of(data)) < DAY
+    again = split_by_time(misdated, SETTINGS)
+    assert abs(again.moment - split.moment) < DAY
+    assert len(again.holdout.rows) == pytest.approx(len(split.holdout.rows), rel=0.1)
+    assert not set(range(5, 8)) & set(again.holdout.rows.tolist())
+
+
+def test_models_are_judged_at_the_threshold_that_they_are_served_with(history: Path, monkeypatch: pytest.MonkeyPatch):
+    data, model = Dataset.load(history), load_model(PROJECT_MODEL)
+    asked = []
+    monkeypatch.setattr(comparison, "predict_part", lambda *_: None)
+    monkeypatch.setattr(comparison, "judge", lambda _data, _part, _probability, at, _settings: asked.append(at))
+    for settings in (Settings(), Settings(scoring=ScoringSettings(alert_threshold=0.5))):
+        comparison.judge_served(data, Part(np.arange(3), np.zeros(3, np.int8)), model, settings)
+    assert asked == [model.manifest.threshold, 0.5]
