@@ -114,32 +114,37 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     Raises:
         TerminalError: the file is missing, damaged, another one than expected, or not such a classifier.
     """
-    data, manifest, booster = _files(path)
-    digest = hashlib.sha256(data).hexdigest()
-    for expected in filter(None, (sha256, manifest.sha256)):
-        if digest != expected.lower():
-            raise TerminalError(f"the model {path} has sha256 {digest}, expected {expected}: not loaded")
+    data, manifest, booster = _files(path, sha256)
     return _build(data, manifest, booster, path)
 
 
-def read_package(path: Path) -> Package:
+def read_package(path: Path, sha256: str | None = None) -> Package:
     """The files of a model on disk, for the store.
 
+    Args:
+        path: as for `load_model`.
+        sha256: as for `load_model`.
+
     Raises:
-        TerminalError: they cannot be read, or the manifest not be served.
+        TerminalError: they cannot be read, are others than expected, or the manifest cannot be served.
     """
-    data, manifest, booster = _files(path)
+    data, manifest, booster = _files(path, sha256)
     return Package(data, encode_manifest(manifest), booster)
 
 
-def _files(path: Path) -> tuple[bytes, ModelManifest, bytes | None]:
+def _files(path: Path, sha256: str | None) -> tuple[bytes, ModelManifest, bytes | None]:
     """Model, manifest and booster."""
     try:
         data = path.read_bytes()
         booster = booster_path(path).read_bytes() if booster_path(path).exists() else None
     except OSError as error:
         raise TerminalError(f"cannot read the model {path}: {error.strerror}") from error
-    return data, read_manifest(path) or plain_manifest(data, path.stem), booster
+    manifest = read_manifest(path) or plain_manifest(data, path.stem)
+    digest = hashlib.sha256(data).hexdigest()
+    for expected in filter(None, (sha256, manifest.sha256)):
+        if digest != expected.lower():
+            raise TerminalError(f"the model {path} has sha256 {digest}, expected {expected}: not loaded")
+    return data, manifest, booster
 
 
 def unpack_model(package: Package) -> Model:

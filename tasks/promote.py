@@ -37,7 +37,7 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
     """
     from training import report
     from training.comparison import compare
-    from training.registry import Registry
+    from training.registry import CHAMPION, Registry
 
     settings = get_settings()
     registry = Registry(settings)
@@ -46,6 +46,8 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
     new = unpack_model(registry.package(version))
     old = unpack_model(champion_of(ModelStore(settings.kafka), settings))
     if new.manifest.version == old.manifest.version:
+        # Scorers know it before the registry does, and the promotion may have ended in between.
+        registry.set_alias(CHAMPION, version)
         raise TerminalError(f"{new.manifest.version} is the champion already")
     learnt = new.manifest.trained_on
     until = datetime.fromisoformat(f"{learnt.last}+00:00").timestamp() if learnt else 0

@@ -8,7 +8,8 @@ an environment of their own, because MLflow's server brings more packages than a
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ from training.served import MODEL_FILE
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _FOLDER = "model"
+_PASSING = {408, 429}  # HTTP's words for "not now"
 
 
 @dataclass(frozen=True)
@@ -70,43 +72,41 @@ class Registry:
         self, directory: Path, model_version: str, metrics: Mapping[str, float], parameters: Mapping[str, Any]
     ) -> str:
         """Keep a model's files as a new version, which becomes the challenger. Returns its number."""
-        run = self._client.create_run(self._experiment(), run_name=model_version)
-        at = run.info.start_time
-        self._client.log_batch(
-            run.info.run_id,
-            [Metric(name, value, at, 0) for name, value in metrics.items()],
-            [Param(name, str(value)) for name, value in parameters.items()],
-        )
-        self._client.log_artifacts(run.info.run_id, str(directory), _FOLDER)
-        try:
-            self._client.create_registered_model(self._name)
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-                raise self._told(error) from error
-        made = self._client.create_model_version(
-            self._name,
-            f"{run.info.artifact_uri}/{_FOLDER}",
-            run.info.run_id,
-            tags={
-                "model_version": model_version,
-                "average_precision": repr(metrics.get("average_precision", 0.0)),
-                "inputs": str(parameters.get("inputs", "")),
-                "history": str(parameters.get("history", "")),
-            },
-        )
-        self._client.set_terminated(run.info.run_id)
-        self._client.set_registered_model_alias(self._name, CHALLENGER, made.version)
-        return str(made.version)
+        with self._asking():
+            run = self._client.create_run(self._experiment(), run_name=model_version)
+            at = run.info.start_time
+            self._client.log_batch(
+                run.info.run_id,
+                [Metric(name, value, at, 0) for name, value in metrics.items()],
+                [Param(name, str(value)) for name, value in parameters.items()],
+            )
+            self._client.log_artifacts(run.info.run_id, str(directory), _FOLDER)
+            self._have_model()
+            made = self._client.create_model_version(
+                self._name,
+                f"{run.info.artifact_uri}/{_FOLDER}",
+                run.info.run_id,
+                tags={
+                    "model_version": model_version,
+                    "average_precision": repr(metrics.get("average_precision", 0.0)),
+                    "inputs": str(parameters.get("inputs", "")),
+                    "history": str(parameters.get("history", "")),
+                },
+            )
+            self._client.set_terminated(run.info.run_id)
+            self._client.set_registered_model_alias(self._name, CHALLENGER, made.version)
+            return str(made.version)
 
     def versions(self) -> list[Version]:
         """All versions, the newest first."""
-        try:
+        with self._asking():
             found = self._client.search_model_versions(f"name = '{self._name}'", max_results=1_000)
-            aliases = self._client.get_registered_model(self._name).aliases
-        except MlflowException as error:
-            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            try:
+                aliases = self._client.get_registered_model(self._name).aliases
+            except MlflowException as error:
+                if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                    raise
                 return []
-            raise self._told(error) from error
         versions = [_version(one, [a for a, v in aliases.items() if str(v) == str(one.version)]) for one in found]
         return sorted(versions, key=lambda one: -int(one.version))
 
@@ -132,42 +132,60 @@ class Registry:
             TransientError: they cannot be had.
             TerminalError: what is kept there is no model that can be served.
         """
-        with tempfile.TemporaryDirectory() as place:
-            try:
-                run = self._client.get_model_version(self._name, version.version).run_id
-                folder = Path(self._client.download_artifacts(str(run), _FOLDER, place))
-                return read_package(folder / MODEL_FILE)
-            except (MlflowException, OSError) as error:
-                raise self._told(error) from error
+        with tempfile.TemporaryDirectory() as place, self._asking():
+            run = self._client.get_model_version(self._name, version.version).run_id
+            folder = Path(self._client.download_artifacts(str(run), _FOLDER, place))
+            return read_package(folder / MODEL_FILE)
 
     def reports(self, version: Version, directory: Path) -> None:
         """Write a version's report to a folder, for people (report.md) and for programs (report.json)."""
         directory.mkdir(parents=True, exist_ok=True)
-        run = self._client.get_model_version(self._name, version.version).run_id
-        with tempfile.TemporaryDirectory() as place:
+        with tempfile.TemporaryDirectory() as place, self._asking():
+            run = self._client.get_model_version(self._name, version.version).run_id
             for name in ("report.md", "report.json"):
                 found = self._client.download_artifacts(str(run), f"{_FOLDER}/{name}", place)
                 shutil.copyfile(found, directory / name)
 
     def set_alias(self, alias: str, version: Version) -> None:
         """Give a version an alias, which another one had before."""
-        self._client.set_registered_model_alias(self._name, alias, version.version)
-        if alias == CHAMPION and CHALLENGER in version.aliases:
-            self._client.delete_registered_model_alias(self._name, CHALLENGER)
+        with self._asking():
+            self._client.set_registered_model_alias(self._name, alias, version.version)
+            if alias == CHAMPION and CHALLENGER in version.aliases:
+                self._client.delete_registered_model_alias(self._name, CHALLENGER)
 
     def tag(self, version: Version, name: str, value: str) -> None:
         """Write something about a version down."""
-        self._client.set_model_version_tag(self._name, version.version, name, value)
+        with self._asking():
+            self._client.set_model_version_tag(self._name, version.version, name, value)
 
     def _experiment(self) -> str:
-        try:
-            known = self._client.get_experiment_by_name(self._name)
-            return known.experiment_id if known else self._client.create_experiment(self._name, self._artifacts)
-        except MlflowException as error:
-            raise self._told(error) from error
+        known = self._client.get_experiment_by_name(self._name)
+        return known.experiment_id if known else self._client.create_experiment(self._name, self._artifacts)
 
-    def _told(self, error: Exception) -> TransientError:
-        return TransientError(f"MLflow at {self.uri} does not answer as it should: {error}")
+    def _have_model(self) -> None:
+        try:
+            self._client.create_registered_model(self._name)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """What MLflow's errors are to us.
+
+        Raises:
+            TransientError: it is away or busy.
+            TerminalError: it refuses the login or the question.
+        """
+        try:
+            yield
+        except MlflowException as error:
+            status = error.get_http_status_code()
+            if 400 <= status < 500 and status not in _PASSING:
+                raise TerminalError(f"MLflow at {self.uri} refuses: {error}") from error
+            raise TransientError(f"MLflow at {self.uri} does not answer as it should: {error}") from error
+        except OSError as error:
+            raise TransientError(f"the files of MLflow at {self.uri} cannot be moved: {error}") from error
 
 
 def _version(found: ModelVersion, aliases: list[str]) -> Version:

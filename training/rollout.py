@@ -16,7 +16,7 @@ def standing_roles(store: ModelStore, settings: Settings) -> Roles:
     roles = store.read().roles
     if roles is not None:
         return roles
-    package = read_package(model_file(settings))
+    package = _first_model(settings)
     store.publish(package)
     first = Roles(champion=package.version, who=_who(), why="the model that scorers begin with")
     return store.assign(first, expected_generation=0)
@@ -26,8 +26,12 @@ def champion_of(store: ModelStore | None, settings: Settings) -> Package:
     """The files of the model that scores; where there are no roles, or no Kafka, the one that scorers begin with."""
     models = store.read() if store else None
     if models is None or models.roles is None:
-        return read_package(model_file(settings))
+        return _first_model(settings)
     return models.package(models.roles.champion)
+
+
+def _first_model(settings: Settings) -> Package:
+    return read_package(model_file(settings), settings.scoring.model_sha256)
 
 
 def make_champion(store: ModelStore, settings: Settings, package: Package, instead_of: str, why: str) -> Roles:

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException, RestException
 
 from flows.promote import promote
-from infra.errors import TerminalError
+from infra.errors import FraudflowError, TerminalError, TransientError
 from infra.model_store import ModelStore
 from infra.settings import Settings, get_settings
 from scoring.feature_files import read_feature_files
 from simulator.population import simulate_population, write_population
+from tasks.promote import crown
 from tasks.train import HistoryOf
 from tests.models import saved, trained
 from training.dataset import Dataset
@@ -43,6 +46,23 @@ def registry(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return made
 
 
+def _away(*_: object) -> None:
+    raise MlflowException("API request failed: no connection")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("UNAUTHENTICATED", TerminalError), ("PERMISSION_DENIED", TerminalError), ("INTERNAL_ERROR", TransientError)],
+)
+def test_what_mlflow_refuses_is_not_asked_again(registry: Registry, monkeypatch, code: str, kind: type[FraudflowError]):
+    def refuses(*_: object, **__: object) -> None:
+        raise RestException({"error_code": code, "message": "no"})
+
+    monkeypatch.setattr(MlflowClient, "search_model_versions", refuses)
+    with pytest.raises(kind, match="MLflow at "):
+        registry.versions()
+
+
 def test_a_champion_that_came_during_the_comparison_is_not_replaced(
     settings: Settings, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ):
@@ -60,7 +80,13 @@ def test_a_champion_that_came_during_the_comparison_is_not_replaced(
     assert standing.champion == OTHER.version
     assert registry.version(CHALLENGER).aliases == (CHALLENGER,)
 
-    assert promote(even_if_worse=True)["replaced"] == OTHER.version
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", _away)
+        with pytest.raises(TransientError, match=r"MLflow at .* does not answer"):
+            crown.fn(registry.version().version, OTHER.version, "it is better")
+    assert registry.version().aliases == (CHALLENGER,), "scorers know it, the registry does not"
+    with pytest.raises(TerminalError, match="is the champion already"):
+        promote()
     assert registry.version(CHAMPION).model_version == CHALLENGING.version
 
 
@@ -68,7 +94,7 @@ def test_other_customers_are_compared_on_and_their_history_is_kept(registry: Reg
     moved = tmp_path / "moved"
     customers = POPULATION.customers.with_columns(city=pl.lit("Newtown"))
     write_population(dataclasses.replace(POPULATION, customers=customers), moved)
-    promote(data=str(moved), even_if_worse=True)
+    assert promote(data=str(moved), even_if_worse=True)["replaced"] == FIRST.version
     histories = training_home(get_settings()) / "histories"
     # This process is still the run.
     forget_old(histories, 0)
