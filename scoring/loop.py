@@ -136,7 +136,8 @@ class ScoringLoop:
         book = taken.book if self._past is None else self._past.book(taken.book)
         committed = partial(self._count, batch, book, taken.at_ns)
         if self._breaker.beyond(batch.dead_letters, batch.transactions):
-            self._settle()  # the breaker counts what is committed, and is to see the batch before this one
+            self._settle()  # the breaker counts what is committed, and is to see the batches before this one
+            self._breaker.check()
         self._ready()
         self._producer.send(outputs, book, self._consumer.group_metadata(), committed)
 

@@ -24,6 +24,7 @@ LONGEST_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
 # Below Prefect's 30 s between a cancellation and the kill.
 DRAIN_SECONDS = 20.0
+_TAIL_BYTES = 16_384
 
 _COUNTS = tuple(count.name for count in fields(Counters) if count.default == 0)
 
@@ -195,5 +196,7 @@ def _close(slot: _Slot) -> None:
 
 def _last_line(log: Path) -> str:
     """What a scorer logged last, without the time and the name that stand before it."""
-    lines = log.read_text(errors="replace").strip().splitlines()
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        lines = file.read().decode(errors="replace").strip().splitlines()
     return lines[-1].rpartition(" ERROR scoring.worker ")[2] if lines else "no log"

@@ -22,6 +22,7 @@ from infra.kafka import ensure_topics
 from infra.settings import Settings, get_settings
 from scoring.breaker import TooManyDeadLetters
 from scoring.feature_watch import FeatureWatch
+from scoring.flood import FloodFilter
 from scoring.health import Health, HealthServer
 from scoring.loop import ScoringLoop
 from scoring.model_watch import ModelWatch
@@ -196,6 +197,8 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("hazelcast").setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(FloodFilter())
     try:
         settings = get_settings()
         projection = ProjectionWatch(settings) if arguments.projection else None
