@@ -35,6 +35,8 @@ SCHEMA = pl.Schema(
     }
 )
 COLUMNS = tuple(SCHEMA)
+# Of history and of simulated transactions; a file of others may do without the column, or leave values out.
+OPTIONAL = "is_fraud"
 # About 100,000 rows: the fixed cost of a Polars call and of a Kafka commit vanish, and a piece stays near
 # 50 MB as Python bytes.
 CSV_PIECE_BYTES = 12 << 20
@@ -103,7 +105,8 @@ class ParquetSource:
             self.total = self._rows.select(pl.len()).collect().item()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise InputError(self._path, f"is not a Parquet file that can be read: {error}") from error
-        for name in COLUMNS:
+        self._columns = _present(schema.names())
+        for name in self._columns:
             if schema[name].is_nested() or schema[name] in {pl.Binary, pl.Time, pl.Duration}:
                 raise InputError(self._path, f"holds {schema[name]}; plain values are needed", column=name)
         self.identity = _file_identity(self._path)
@@ -112,7 +115,7 @@ class ParquetSource:
         """The records after the first `skip`, in pieces."""
         for start in range(skip, self.total or 0, FRAME_ROWS):
             try:
-                frame = self._rows.select(COLUMNS).slice(start, FRAME_ROWS).collect()
+                frame = self._rows.select(self._columns).slice(start, FRAME_ROWS).collect()
             except (OSError, pl.exceptions.PolarsError) as error:
                 raise InputError(self._path, f"cannot be read beyond row {start:,}: {error}") from error
             yield encode(frame)
@@ -145,6 +148,7 @@ class CsvSource:
         except (UnicodeDecodeError, csv.Error) as error:
             raise InputError(self._path, f"is not a CSV in UTF-8: {error}", line=1) from error
         _refuse_columns(self._path, self._header)
+        self._columns = _present(self._header)
         self.identity = _file_identity(self._path)
 
     def records(self, skip: int = 0) -> Iterator[Records]:
@@ -193,21 +197,21 @@ class CsvSource:
         schema["cc_num"] = pl.String  # as text first: a number would forget leading zeros
         try:
             frame = pl.read_csv(piece, has_header=False, schema=schema)
-            frame = frame.select(COLUMNS)
+            frame = frame.select(self._columns)
             numbers = frame["cc_num"].cast(pl.Int64)
         except pl.exceptions.PolarsError:
             return None
         if frame.height != piece.count(b"\n") + (not piece.endswith(b"\n")):
             return None  # a quoted value went on over a line's end
         finite = all(frame[name].is_finite().all() for name, kind in SCHEMA.items() if kind == pl.Float64)
-        holes = any(column.null_count() for column in frame.iter_columns())
+        holes = any(column.null_count() for column in frame.iter_columns() if column.name != OPTIONAL)
         if holes or not finite or not (numbers.cast(pl.String) == frame["cc_num"]).all():
             return None
         return frame.with_columns(numbers)
 
     def _line_by_line(self, piece: bytes) -> Records:
         """The slow way, for a piece with a bad row in it: 20 times slower, and each row stands for itself."""
-        at = [self._header.index(name) for name in COLUMNS]
+        at = [self._header.index(name) for name in self._columns]
         keys, values = [], []
         for ended in piece.split(b"\n"):
             line = ended.removesuffix(b"\r")
@@ -219,7 +223,7 @@ class CsvSource:
                 keys.append(b"")
                 values.append(line)
                 continue
-            row = {name: _typed(name, fields[i]) for name, i in zip(COLUMNS, at, strict=True)}
+            row = {name: _typed(name, fields[i]) for name, i in zip(self._columns, at, strict=True)}
             keys.append(str(row["cc_num"] if row["cc_num"] is not None else "").encode())
             values.append(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode())
         return Records(keys, values)
@@ -237,7 +241,7 @@ def open_source(path: Path) -> Source:
 
 def encode(frame: pl.DataFrame) -> Records:
     """A frame's rows as records. Columns beside the eight are left out; what does not fit stays as it is."""
-    frame = frame.select(COLUMNS)
+    frame = frame.select(_present(frame.columns))
     if frame.schema["transaction_date"].is_temporal():
         frame = frame.with_columns(pl.col("transaction_date").dt.strftime(DATE_FORMAT))
     # Decimals would become JSON strings; as doubles they are the numbers that a CSV has.
@@ -259,7 +263,7 @@ def encode(frame: pl.DataFrame) -> Records:
 
 
 def _refuse_columns(path: Path, present: Sequence[str]) -> None:
-    missing = [name for name in COLUMNS if name not in present]
+    missing = [name for name in COLUMNS if name not in present and name != OPTIONAL]
     if missing:
         raise InputError(
             path,
@@ -269,6 +273,10 @@ def _refuse_columns(path: Path, present: Sequence[str]) -> None:
     for name in COLUMNS:
         if present.count(name) > 1:
             raise InputError(path, "is there more than once", line=1, column=name)
+
+
+def _present(names: Sequence[str]) -> list[str]:
+    return [name for name in COLUMNS if name in names]
 
 
 def _file_identity(path: Path) -> str:

@@ -153,10 +153,26 @@ def test_reading_can_start_after_any_row_wherever_the_pieces_are_cut(csv, monkey
 
 
 def test_missing_and_doubled_columns_are_named(csv):
-    with pytest.raises(InputError, match=r"transactions\.csv, line 1: lacks the columns amt, is_fraud"):
-        csv(header="cc_num,trans_num,merchant,transaction_date,merch_lat,merch_long")
+    with pytest.raises(InputError, match=r"transactions\.csv, line 1: lacks the columns amt, merch_long"):
+        csv(header="cc_num,trans_num,merchant,transaction_date,merch_lat,is_fraud")
     with pytest.raises(InputError, match="column amt: is there more than once"):
         csv(header=HEADER + ",amt")
+
+
+def test_fraud_need_not_be_known(csv, tmp_path: Path):
+    """Most transactions of a bank are not labelled; that is no reason to read their file row by row."""
+    header = ",".join(name for name in COLUMNS if name != "is_fraud")
+    unlabelled = csv(line(is_fraud="").removesuffix(","), header=header)
+    assert unlabelled._well_formed(line(is_fraud="").removesuffix(",").encode() + b"\n") is not None
+    expected = {name: value for name, value in TYPED.items() if name != "is_fraud"}
+    assert rows(unlabelled) == [expected]
+    assert json.loads(values(csv(line(is_fraud="").removesuffix(","), "bad", header=header))[0]) == expected
+    some = csv(line(), line(is_fraud=""))
+    assert some._well_formed(f"{line()}\n{line(is_fraud='')}\n".encode()) is not None
+    assert rows(some) == [TYPED, TYPED | {"is_fraud": None}]
+    path = tmp_path / "transactions.parquet"
+    pl.DataFrame([expected]).write_parquet(path)
+    assert rows(open_source(path)) == [expected]
 
 
 def test_a_file_that_cannot_be_a_csv_is_told_at_once(tmp_path: Path):
