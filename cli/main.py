@@ -60,7 +60,10 @@ def up(
 
 @app.command()
 def down() -> None:
-    """Stop the local stack. Data in Kafka and the run history stay; `fraudflow up` finds them again."""
+    """Stop the local stack. Data in Kafka and the run history stay; `fraudflow up` finds them again.
+
+    What is in Hazelcast is gone: the projection fills itself again, `run` or `load-features/local` loads features.
+    """
     from infra.local import stack
 
     stopped = stack.down(get_settings(), progress=_progress)
@@ -107,7 +110,7 @@ def provision(
 def scale(
     scorers: Annotated[int | None, typer.Argument(min=0, help="Left out: what the lag needs.")] = None,
 ) -> None:
-    """Set the number of scorers on ECS, and wait until they are healthy; 0 stops scoring."""
+    """Set the number of scorers on ECS, and wait until they are healthy. 0 lasts until the next provisioning."""
     from cli import ecs
 
     ecs.scale(scorers, _progress)
@@ -179,9 +182,16 @@ def dashboard(
 @app.command()
 def run(
     data: Annotated[
-        Path | None, typer.Option(help="Folder with customers, merchants and dictionaries.", exists=True)
+        Path | None,
+        typer.Option(
+            help="Folder with customers, merchants and dictionaries; left out, the simulator's, in place of what is "
+            "loaded.",
+            exists=True,
+        ),
     ] = None,
-    transactions: Annotated[Path | None, typer.Option(help="CSV or Parquet file.", exists=True)] = None,
+    transactions: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet file; left out, they are simulated.", exists=True)
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="ONNX model; refused where a champion is another.", exists=True)
     ] = None,
@@ -199,8 +209,7 @@ def run(
 ) -> None:
     """Run the whole pipeline once: load features, seed, score, project; then say what came of it.
 
-    Brings up the local stack if it is not there, and leaves it up to be looked at. Without --data and
-    --transactions it simulates both.
+    Brings up the local stack if it is not there, and leaves it up to be looked at.
     """
     from cli.run import next_simulation, run_pipeline
     from infra.local import stack

@@ -36,18 +36,32 @@ class Inputs(StrEnum):
 
 Data = Annotated[
     Path | None,
-    typer.Option(help="Folder with customers, merchants and dictionaries; left out: what is loaded.", exists=True),
+    typer.Option(
+        help="Folder with customers, merchants and dictionaries; left out: what is loaded, or with --source simulator "
+        "the simulator's.",
+        exists=True,
+    ),
 ]
 File = Annotated[Path | None, typer.Option(help="CSV or Parquet with known fraud.", exists=True, dir_okay=False)]
 AsOf = Annotated[
     datetime | None, typer.Option(help="Pretend that it is then: nothing newer, and no later label, is used.")
 ]
-Which = Annotated[str | None, typer.Argument(help="Number, alias or model version, as `fraudflow models` lists them.")]
+Which = Annotated[
+    str | None,
+    typer.Argument(
+        help="Number, alias or model version, as `fraudflow models` lists them; left out: the challenger, which the "
+        "newest training made."
+    ),
+]
 
 
 def train(
     source: Annotated[
-        Source, typer.Option(help="topics: Transactions and Labels. file: --transactions.")
+        Source,
+        typer.Option(
+            help="topics: Transactions and Labels. file: that of --transactions, and taken where there is one. "
+            "simulator: made for it."
+        ),
     ] = Source.topics,
     transactions: File = None,
     data: Data = None,
@@ -73,7 +87,7 @@ def train(
     """Train a model on labelled history, prove its ONNX file, judge it, and keep it as the challenger.
 
     Runs the deployment train/local, so the stack must be up. The history is cut by time: a model is judged on the
-    newest labelled days, and has learnt from what was known when they began. What labels cost and when they come are
+    newest labelled days, and has learnt from what was known when they began. What errors cost and when labels come are
     settings (FRAUDFLOW_TRAINING__...). Nothing scores with the new model before it is promoted.
     """
     from cli.run import run_deployment
@@ -109,7 +123,7 @@ def promote(
         Path | None,
         typer.Option(
             help="Folder with customers, merchants and dictionaries; left out: as it was trained, or with --source or "
-            "--transactions what is loaded.",
+            "--transactions what is loaded (the simulator's own with --source simulator).",
             exists=True,
         ),
     ] = None,
@@ -164,8 +178,8 @@ def shadow(version: Which = None) -> None:
 def canary(
     version: Which = None,
     share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the cards, always the same ones.")] = 0.05,
-    highest_alert_rate: Annotated[float, typer.Option(min=0, max=1)] = 0.2,
-    lowest_alert_rate: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    highest_alert_rate: Annotated[float, typer.Option(min=0, max=1, help="Of what it decides.")] = 0.2,
+    lowest_alert_rate: Annotated[float, typer.Option(min=0, max=1, help="Of what it decides.")] = 0.0,
     inference_factor: Annotated[float, typer.Option(min=1, help="Of the champion's time.")] = 5.0,
     after: Annotated[int, typer.Option(min=1, help="Transactions before it is judged.")] = 1_000,
 ) -> None:

@@ -60,7 +60,7 @@ def verify(
 
     It may run while the pipeline does: what waits to be scored is counted, and is no failure without --drained. What
     retention has deleted is not judged, and counted too. Memory: nine bytes for each offset, and 24 for each prediction
-    unless --no-map.
+    where the map is compared or a baseline is written.
 
     To compare with an undisturbed run: `fraudflow verify --drained --write-baseline calm.npz`; send the same
     transactions again into fresh topics, make trouble; `fraudflow verify --drained --against calm.npz`.

@@ -231,18 +231,3 @@ def simulate_transactions(
     frames = list(Simulation(population, count, seed, fraud_rate, start=start, days=days).frames(with_kind=with_kind))
     schema = {**SCHEMA, "fraud_kind": FRAUD_KIND} if with_kind else SCHEMA
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
-
-
-def iter_transactions(
-    population: Population,
-    count: int,
-    seed: int,
-    fraud_rate: float = FRAUD_RATE,
-    *,
-    start: datetime = START,
-    days: int = DAYS,
-    skip: int = 0,
-    with_kind: bool = False,
-) -> Iterator[pl.DataFrame]:
-    """The same rows as `simulate_transactions`, in frames, with bounded memory, from row `skip` on."""
-    return Simulation(population, count, seed, fraud_rate, start=start, days=days).frames(skip, with_kind)

@@ -20,7 +20,7 @@ from dashboard.labels import ASKED, Label
 from infra.kafka import client_config
 from infra.settings import Settings, get_settings
 from simulator.population import Population, simulate_population
-from simulator.transactions import iter_transactions
+from simulator.transactions import Simulation
 
 MODEL_VERSION = "baseline-3f9a1c20"
 FEATURES_VERSION = "f-20251101"
@@ -57,7 +57,7 @@ def predictions(
     shops = people.merchants.select(merchant="merchant_name", category="category")
     rng = np.random.default_rng([seed, 77])
     offset = 0
-    for transactions in iter_transactions(people, count, seed, start=start, days=days):
+    for transactions in Simulation(people, count, seed, start=start, days=days).frames():
         frame = transactions.join(cards, on="cc_num", how="left", maintain_order="left").join(
             shops, on="merchant", how="left", maintain_order="left"
         )
@@ -95,7 +95,7 @@ def predictions(
 def send(settings: Settings, frame: pl.DataFrame, producer: Producer | None = None) -> None:
     """Send a frame's predictions, and its alerts."""
     producer = producer or Producer(client_config(settings.kafka))
-    topics, threshold = settings.kafka.topics, settings.scoring.alert_threshold
+    topics, threshold = settings.kafka.topics, settings.scoring.threshold()
     values = frame.write_ndjson().encode().split(b"\n")
     for key, score, value in zip(frame["transaction_number"], frame["fraud_probability"], values, strict=False):
         _produce(producer, topics.predictions, key, value)

@@ -94,7 +94,6 @@ def test_its_head_says_how_to_use_it() -> None:
         "FRAUDFLOW_HAZELCAST__MEMBERS",
         "FRAUDFLOW_HAZELCAST__KAFKA_BOOTSTRAP_SERVERS",
         "FRAUDFLOW_PREFECT_API_URL",
-        "FRAUDFLOW_PREFECT_UI_URL",
     }
 
 
