@@ -58,7 +58,9 @@ def teardown_ecs(stack: str | None = None) -> dict[str, Any]:
 
 def _report(name: str, cancelled: list[str], removed: list[str], left: list[str], failures: list[str]) -> None:
     listing = "\n".join(f"- {thing}" for thing in removed) or "- nothing was there"
-    verdict = "**Left:**\n\n" + "\n".join(f"- {thing}" for thing in [*left, *failures]) if left else "Nothing is left."
+    verdict = "**Left:**\n\n" + "\n".join(f"- {thing}" for thing in left) if left else "Nothing is left."
+    if failures:
+        verdict += "\n\nWhat went wrong on the way:\n\n" + "\n".join(f"- {failure}" for failure in failures)
     create_markdown_artifact(
         f"""## Stack {name} torn down
 

@@ -1,5 +1,6 @@
 """The steps on AWS: one row in the UI for each resource that is made and each kind that is removed."""
 
+import time
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,9 +12,7 @@ from infra.aws import audit, ecs, load_balancer, plan, prune, services
 from infra.aws.client import explaining
 from infra.aws.containers import SERVICES
 from infra.aws.kinds import kind as kind_of
-from infra.aws.resource import until
 from infra.aws.stack import Stack
-from infra.errors import TransientError
 from infra.group_reader import GroupReader
 from infra.kafka import partitions
 from infra.settings import get_settings
@@ -137,19 +136,17 @@ def look_for_leftovers(stack_name: str) -> list[str]:
 
     Returns:
         What is left, each with those of the looks that saw it.
+
+    Raises:
+        TransientError: AWS does not answer: nobody knows what is left.
     """
     stack = the_stack(stack_name)
-    found: list[audit.Finding] = []
-
-    def nothing() -> bool:
-        found[:] = audit.look(stack)
-        return not found
-
-    try:
-        # What was deleted a moment ago may still be listed.
-        until(nothing, stack, min(120, stack.settings.aws.gone_timeout_seconds), "something is left")
-    except TransientError:
-        return [f"{finding} (seen by {', '.join(finding.seen_by)})" for finding in found]
+    # What was deleted a moment ago may still be listed.
+    deadline = time.monotonic() + min(120, stack.settings.aws.gone_timeout_seconds)
+    while found := audit.look(stack):
+        if time.monotonic() > deadline:
+            return [f"{finding} (seen by {', '.join(finding.seen_by)})" for finding in found]
+        time.sleep(stack.settings.aws.poll_seconds)
     stack.ledger.close()
     return []
 

@@ -219,7 +219,8 @@ def _access(stack: Stack) -> list[Step]:
         SCORERS: scorer_statements(stack, stack.settings.scoring.model),
         DASHBOARD: [],
         WORKER: worker_statements(stack, containers.family(stack, FLOWS), queue_arn(stack)),
-        FLOWS: flow_statements(stack, bucket_name(stack)),
+        # Whoever watches models looks at the scorers' own.
+        FLOWS: flow_statements(stack, bucket_name(stack)) + scorer_statements(stack, stack.settings.scoring.model),
     }
     return [
         Step("iam role", name, lambda _, granted=granted: {"statements": granted})

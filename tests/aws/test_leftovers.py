@@ -8,8 +8,9 @@ from botocore.exceptions import ClientError
 from infra.aws import audit
 from infra.aws.kinds import KINDS, kind
 from infra.aws.stack import Stack
-from infra.errors import TerminalError
+from infra.errors import TerminalError, TransientError
 from infra.settings import Settings
+from tasks.aws import look_for_leftovers
 from tests.aws.conftest import Calls, Ids, take_down
 
 pytestmark = pytest.mark.server
@@ -174,3 +175,14 @@ def test_the_latest_expiry_of_a_stack_counts(aws: Calls, ecs_settings: Settings)
     later = Stack(ecs_settings, first.expires + timedelta(hours=5))
     Ids(later)["log group/members"]
     assert audit.expiries(first) == {"dev": later.expires.isoformat(timespec="seconds")}
+
+
+def test_aws_that_does_not_answer_is_not_taken_for_nothing_left(
+    ecs_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def throttled(_: Stack) -> list[audit.Finding]:
+        raise TransientError("Rate exceeded")
+
+    monkeypatch.setattr(audit, "look", throttled)
+    with pytest.raises(TransientError, match="Rate exceeded"):
+        look_for_leftovers.fn("dev")

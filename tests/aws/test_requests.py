@@ -296,6 +296,8 @@ def test_a_scorer_may_read_its_model_and_nothing_else(tmp_path: Path) -> None:
         ["s3:GetObject"],
         ["arn:aws:s3:::a-bucket/models/fraud.onnx"],
     )
+    (flows,) = [step for step in plan.steps(stack) if step.key == f"iam role/{FLOWS}"]
+    assert statement in flows.spec({})["statements"], "who watches models looks at it too"
     environment = containers.environment(stack, SCORERS)
     assert environment["FRAUDFLOW_SCORING__MODEL"] == settings.scoring.model
     assert environment["FRAUDFLOW_SCORING__MODEL_SHA256"] == "0" * 64
