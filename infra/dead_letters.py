@@ -21,6 +21,7 @@ from infra.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     client_config,
     explained,
+    lost_or_explained,
     partitions,
     reader_config,
     wait_for_brokers,
@@ -49,6 +50,8 @@ class DeadLetter:
         preview: the beginning of the value, with card numbers masked, as the scorer kept it.
         sha256: of the original's whole value.
         at: when it was written.
+        stands_in: the partition of `DeadLetters`. What closes it must be read after it, so it goes there too, whatever
+            number of partitions the topic has by then.
     """
 
     key: str
@@ -61,6 +64,7 @@ class DeadLetter:
     sha256: str
     preview: str
     at: datetime
+    stands_in: int
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ def _parsed(key: bytes, value: bytes, message: Message) -> DeadLetter:
         sha256=body["value_sha256"],
         preview=kept[:_PREVIEW_BYTES].decode(errors="backslashreplace"),
         at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
+        stands_in=message.partition() or 0,
     )
 
 
@@ -196,10 +201,10 @@ def resend(kafka: KafkaSettings, keys: set[str], repaired: dict[str, bytes]) -> 
                 for each in batch:
                     value, at = repaired.get(each.letter.key, each.value), _partition(each, topic, count)
                     producer.produce(topic, value, each.key, at, headers={"resent": each.letter.key})
-                    producer.produce(kafka.topics.dead_letters, None, each.letter.key)
+                    producer.produce(kafka.topics.dead_letters, None, each.letter.key, each.letter.stands_in)
             sent |= {each.letter.key for each in batch}
     except KafkaException as error:
-        raise explained(error, "cannot send the dead letters again") from error
+        raise lost_or_explained(error, "cannot send the dead letters again") from error
     return len(sent), [letter for letter in letters if letter.key not in sent]
 
 

@@ -357,3 +357,35 @@ def explained(error: KafkaException, what: str) -> TransientError | TerminalErro
     if cause.retriable() or cause.code() in _TRANSIENT:
         return TransientError(f"{what}: {cause.str()}")
     return TerminalError(f"{what}: {cause.str()}. {_ADVICE}")
+
+
+_LOST_TRANSACTION = {
+    KafkaError._FENCED,
+    KafkaError._STATE,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.CONCURRENT_TRANSACTIONS,
+}
+# The same answer at every try, although librdkafka tells some of them as a failed transaction.
+REFUSED_RECORD = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+
+
+def lost_or_explained(error: KafkaException, what: str) -> TransientError | TerminalError:
+    """The same for one that ended a transaction.
+
+    One that failed, or that the broker gave up because we were too slow or somebody took its place, may be begun anew.
+    """
+    cause = error.args[0]
+    lost = cause.txn_requires_abort() or cause.fatal() or cause.code() in _LOST_TRANSACTION
+    if lost and cause.code() not in REFUSED_RECORD:
+        return TransientError(f"{what}: {cause.str()}")
+    return explained(error, what)

@@ -16,7 +16,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.errors import TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, wait_for_brokers
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, lost_or_explained, wait_for_brokers
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
 
@@ -300,7 +300,7 @@ class _Writer:
         fenced = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
         if error.args[0].code() in fenced:
             raise RolesChanged(f"somebody else is writing to {self._topic}: look at the roles again") from error
-        raise explained(error, f"cannot write to {self._topic}") from error
+        raise lost_or_explained(error, f"cannot write to {self._topic}") from error
 
 
 def _records(package: Package) -> Iterator[tuple[bytes, bytes]]:

@@ -20,10 +20,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from infra.daemon import LATE_SECONDS, DaemonThread
 from infra.errors import InputError, TerminalError, TransientError
 from infra.kafka import (
+    REFUSED_RECORD,
     REQUEST_TIMEOUT_SECONDS,
     client_config,
-    explained,
     last_records,
+    lost_or_explained,
     patiently,
     wait_for_brokers,
 )
@@ -42,25 +43,6 @@ HAND_OVER_ROWS = 10_000
 # stops read_committed readers for this long, unless a retry comes first.
 TRANSACTION_TIMEOUT_SECONDS = 30
 _REPORT_SECONDS = 0.1
-
-_LOST_TRANSACTION = {
-    KafkaError._FENCED,
-    KafkaError._STATE,
-    KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.CONCURRENT_TRANSACTIONS,
-}
-# The same answer at every try, although librdkafka tells some of them as a failed transaction.
-_REFUSED = {
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.INVALID_RECORD,
-    KafkaError.POLICY_VIOLATION,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-}
 
 Progress = Callable[[int, int | None], None]
 
@@ -121,18 +103,7 @@ def seed(
                 report(seeding.sent, source.total)
             return Seeded(seeding.sent, first, time.monotonic() - started)
     except KafkaException as error:
-        raise _judged(error, f"cannot seed {kafka.topics.transactions}") from error
-
-
-def _judged(error: KafkaException, what: str) -> TransientError | TerminalError:
-    """Our error for one that ended a seeding."""
-    cause = error.args[0]
-    # A transaction that failed, or was given up by the broker because we were too slow: a new producer starts
-    # where readers see the last row.
-    lost = cause.txn_requires_abort() or cause.fatal() or cause.code() in _LOST_TRANSACTION
-    if lost and cause.code() not in _REFUSED:
-        return TransientError(f"{what}: {cause.str()}")
-    return explained(error, what)
+        raise lost_or_explained(error, f"cannot seed {kafka.topics.transactions}") from error
 
 
 class _Dated(msgspec.Struct):
@@ -234,7 +205,7 @@ class _Seeding:
             # A row that the broker does not take makes these calls fail, but only its own report tells why, when it is
             # asked for.
             self._producer.poll(_REPORT_SECONDS)
-            if self._failure is not None and self._failure.code() in _REFUSED:
+            if self._failure is not None and self._failure.code() in REFUSED_RECORD:
                 raise KafkaException(self._failure) from error
             raise
         self.sent += rows

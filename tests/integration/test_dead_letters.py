@@ -1,5 +1,6 @@
 """Sending dead letters again: into the partition where the card's history is, and without standing in anybody's way."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from infra.partitioner import shares
 from infra.settings import KafkaSettings, ScoringSettings, Settings
 from scoring.scorer import dead_letter
 from scoring.transaction import Reason, Rejected
-from tests.kafka_log import read
+from tests.kafka_log import grow, read
 
 pytestmark = pytest.mark.server
 
@@ -156,3 +157,25 @@ def test_files_that_cannot_be_used_are_told_by_name(settings, tmp_path):
         dead_letters_command.export(tmp_path / "nowhere" / "letters.jsonl")
     with pytest.raises(InputError, match=r"repaired\.jsonl: cannot be read: .*No such file"):
         dead_letters_command.send_again(repaired=tmp_path / "repaired.jsonl")
+
+
+def test_a_letter_is_closed_for_good_though_its_topic_has_more_partitions_by_then(settings):
+    """What closes it must be read after it: in another partition it could come first."""
+    kafka = settings.kafka
+    put(settings, [(card, 0) for card in CARDS])
+    grow(kafka, kafka.topics.dead_letters, 3 * kafka.partitions)
+    assert resend(kafka, keys(kafka), {}) == (20, [])
+    places = defaultdict(set)
+    for message in read(kafka, kafka.topics.dead_letters):
+        places[message.key()].add(message.partition())
+    assert [len(of_one) for of_one in places.values()] == [1] * 20
+    assert open_letters(kafka) == []
+
+
+def test_a_resend_that_another_one_has_shut_out_may_be_tried_again(settings, monkeypatch):
+    put(settings, [(CARDS[0], 0)])
+    fenced = KafkaException(KafkaError(KafkaError._FENCED, "another took its place", fatal=True))
+    monkeypatch.setattr(Failing, "errors", {"commit": lambda: fenced}, raising=False)
+    monkeypatch.setattr(dead_letters, "Producer", Failing)
+    with pytest.raises(TransientError, match="another took its place"):
+        resend(settings.kafka, keys(settings.kafka), {})

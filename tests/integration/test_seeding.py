@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra import seeding
 from infra.errors import InputError, TerminalError, TransientError
-from infra.kafka import client_config, delete_topics
+from infra.kafka import client_config, delete_topics, lost_or_explained
 from infra.seeding import newest_day, seed
 from infra.settings import KafkaSettings, Settings
 from infra.transaction_sources import SCHEMA, FrameSource, Source, open_source
@@ -269,7 +269,7 @@ def test_a_broker_that_stands_still_ends_the_try_in_time(kafka, frame, broker, m
 @pytest.mark.parametrize("code", [KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.MSG_SIZE_TOO_LARGE])
 def test_a_refusal_is_for_a_person_even_where_librdkafka_calls_it_a_lost_transaction(code):
     refused = KafkaException(KafkaError(code, "no", fatal=True, txn_requires_abort=True))
-    assert isinstance(seeding._judged(refused, "x"), TerminalError)
+    assert isinstance(lost_or_explained(refused, "x"), TerminalError)
 
 
 def test_the_day_after_which_simulated_time_goes_on(kafka: KafkaSettings, frame: pl.DataFrame):
