@@ -158,6 +158,8 @@ class HealthServer:
         registry.register(_ScorerCollector(health))
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = 10  # or a connection that asks nothing holds a thread for ever
+
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))

@@ -254,7 +254,7 @@ class IdempotentProducer:
         self._thread = DaemonThread("flush")
         self._open: tuple[Future[int], list[TopicPartition], Committed] | None = None
         self._failure: KafkaError | None = None
-        self._producer = Producer(
+        self._config: dict[str, Any] = (
             client_config(kafka)
             | _BATCHING
             | {
@@ -265,6 +265,7 @@ class IdempotentProducer:
                 "on_delivery": self._on_failure,
             }
         )
+        self._producer = Producer(self._config)
 
     def _on_failure(self, error: KafkaError, _: Message) -> None:
         self._failure = self._failure or error
@@ -320,7 +321,11 @@ class IdempotentProducer:
         return time.perf_counter_ns()
 
     def recover(self) -> None:
-        """Nothing: without transactions, nothing that was left under way moves the committed offsets."""
+        """Begin with a new client: one that met a fatal error, such as a log that has lost its end, sends no more.
+
+        Without transactions, nothing that was left under way moves the committed offsets.
+        """
+        self._producer = Producer(self._config)
 
     def close(self) -> None:
         """Let what is under way end."""

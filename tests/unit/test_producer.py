@@ -165,3 +165,40 @@ def test_a_process_ends_although_a_call_has_not_come_back():
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout == "ended\n"
+
+
+def test_at_least_once_goes_on_with_a_new_client_after_a_fatal_error(monkeypatch: pytest.MonkeyPatch):
+    made: list[Any] = []
+
+    class Idempotent:
+        """The first one is broken for good, as after a log that lost its end."""
+
+        def __init__(self, _: dict[str, Any]):
+            self.sent: list[Any] = []
+            made.append(self)
+
+        def produce_batch(self, _topic: str, messages: list[Any], _partition: int) -> int:
+            if self is made[0]:
+                raise KafkaException(KafkaError(KafkaError._FATAL, "out of order", fatal=True))
+            self.sent += messages
+            return len(messages)
+
+        def purge(self) -> None:
+            """Nothing is left of what it had."""
+
+        def flush(self, _: float) -> int:
+            return 0
+
+    monkeypatch.setattr(module, "Producer", Idempotent)
+    committed: list[Any] = []
+    producer = module.IdempotentProducer(
+        KafkaSettings(bootstrap_servers="nowhere:1"), ScoringSettings(), committed.append
+    )
+    outputs = [module.Output("Predictions", [{"key": b"k", "value": b"v"}])]
+    with pytest.raises(Aborted, match="out of order"):
+        producer.send(outputs, [], None, lambda _: None)
+    producer.recover()
+    producer.send(outputs, [], None, lambda _: None)
+    producer.settle()
+    assert len(made[1].sent) == len(committed) == 1
+    producer.close()
