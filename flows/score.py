@@ -103,19 +103,14 @@ class _Watch:
         self._logger = get_run_logger()
         self._parent = os.getppid()
         self._view = _View(Totals())
-        self._first_at: float | None = None
-        self._last_at = self._started = time.monotonic()
         self._next_lag = 0.0
-        self._rate_from = (self._started, 0)
+        self._rate_from = (time.monotonic(), 0)
 
     def run(self, fence: StateFence) -> None:
         while True:
             before = self._view.totals
             self._view.totals = totals = self._supervisor.tick()
             now = time.monotonic()
-            if totals.transactions > before.transactions:
-                self._first_at = self._first_at or now
-                self._last_at = now
             if totals.restarts > before.restarts:
                 self._logger.warning("a scorer died and is being restarted (%d so far)", totals.restarts)
             if totals.state != before.state:
@@ -161,7 +156,6 @@ class _Watch:
 
     def result(self) -> dict[str, Any]:
         totals = self._view.totals
-        seconds = max(self._last_at - (self._first_at or self._last_at), TICK_SECONDS)
         return {
             "transactions": totals.transactions,
             "predictions": totals.predictions,
@@ -170,8 +164,8 @@ class _Watch:
             "known_fraud": totals.known_fraud,
             "known_fraud_found": totals.known_fraud_found,
             "restarts": totals.restarts,
-            "seconds": round(seconds, 3),
-            "transactions_per_second": round(totals.transactions / seconds, 1),
+            "seconds": round(totals.seconds, 3),
+            "transactions_per_second": round(totals.transactions / totals.seconds, 1) if totals.seconds else 0.0,
             "latency_ms": {"p50": totals.latency.quantile_ms(0.5), "p99": totals.latency.quantile_ms(0.99)},
             "inference_us": round(totals.inference_ns / 1000 / max(totals.predictions, 1), 3),
         }

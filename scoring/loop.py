@@ -63,6 +63,8 @@ class ScoringLoop:
         self._coming: ComingPast | None = None
         self._breaker = DeadLetterBreaker(settings.scoring)
         self.counters = Counters()
+        self.span: tuple[int, int] | None = None
+        """When the first batch was taken and the newest was committed, by `time.perf_counter_ns()`."""
         self.moved_at = time.monotonic()
         """When a step ended well, and nothing was stuck or failing."""
         self.state = SCORING
@@ -150,6 +152,7 @@ class ScoringLoop:
     def _count(self, batch: Counters, book: list[TopicPartition], taken_ns: int, committed_ns: int) -> None:
         """A batch is committed."""
         self._committed |= {at.partition: at for at in book}
+        self.span = (self.span[0] if self.span else taken_ns, committed_ns)
         batch.latency.add((committed_ns - taken_ns) / 1e9, batch.transactions)
         self.counters.add(batch)
         self._breaker.add(batch)

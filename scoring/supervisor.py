@@ -53,6 +53,13 @@ class Totals(Counters):
     state: str = "starting"
     urls: list[str] = field(default_factory=list)
     """Where the running scorers answer `/health` and `/metrics`."""
+    span: tuple[int, int] | None = None
+    """When the first batch was taken and the newest committed, in ns of the clock that all processes here share."""
+
+    @property
+    def seconds(self) -> float:
+        """Between the two; 0 before anything was committed."""
+        return (self.span[1] - self.span[0]) / 1e9 if self.span else 0.0
 
 
 class Supervisor:
@@ -92,7 +99,7 @@ class Supervisor:
 
     def totals(self) -> Totals:
         """The counts as last reported."""
-        total = Totals(**{name: getattr(self._finished, name) for name in _COUNTS})
+        total = Totals(**{name: getattr(self._finished, name) for name in _COUNTS}, span=self._finished.span)
         total.latency.counts += self._finished.latency.counts
         for slot in self._slots:
             _add(total, slot.report)
@@ -171,9 +178,12 @@ class Supervisor:
 def _add(total: Totals, report: dict[str, object]) -> None:
     for name in _COUNTS:
         setattr(total, name, getattr(total, name) + int(str(report.get(name, 0))))
-    latency = report.get("latency")
+    latency, span = report.get("latency"), report.get("span")
     if isinstance(latency, dict):
         total.latency.merge_sparse(latency)
+    if isinstance(span, list):
+        begin, end = total.span or span
+        total.span = min(begin, span[0]), max(end, span[1])
 
 
 def _available(pipe: IO[bytes]) -> bytes:

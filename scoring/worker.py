@@ -93,7 +93,7 @@ class Worker:
             collect_by_hand()
 
             def report() -> None:
-                self._report(loop.counters.report() | {"state": loop.state})
+                self._report(loop.counters.report() | {"state": loop.state, "span": loop.span})
 
             def between_batches() -> None:
                 features, lineup = self._features.newest() or scorer.features, self._models.newest()
@@ -110,7 +110,7 @@ class Worker:
                 if self._supervised:
                     raise
                 self._stand_aside(error)
-            self._report(loop.counters.report() | {"state": "stopped"}, now=True)
+            self._report(loop.counters.report() | {"state": "stopped", "span": loop.span}, now=True)
         finally:
             self._features.stop()
             if self._projection:
