@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from benchmarks.bench import Bench
+from infra.errors import TransientError
 from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
 from infra.local import stack
@@ -82,6 +83,7 @@ def measure(bench: Bench) -> dict[str, dict[str, float]]:
         bench.progress(f"customers: {size:,}")
         data = bench.home / f"customers-{size}"
         write_population(simulate_population(size, MERCHANTS, SEED), data)
+        _clear(bench)  # what is loaded already would not be loaded again
         children = {
             "load": _child("--load", str(data), env=environment),
             "scorer": _child("--take-up", "all", env=environment),
@@ -92,9 +94,18 @@ def measure(bench: Bench) -> dict[str, dict[str, float]]:
     return rows
 
 
+def _clear(bench: Bench) -> None:
+    client = connect(bench.settings.hazelcast)
+    FeatureStore(client).clear()
+    client.shutdown()
+
+
 def _child(*arguments: str, env: dict[str, str] | None = None) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.features", *arguments]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+    if done.returncode:
+        raise TransientError(f"{' '.join(arguments)} ended with code {done.returncode}: {done.stderr.strip()[-1000:]}")
+    return json.loads(done.stdout)
 
 
 def _load(data: Path) -> dict[str, float]:

@@ -18,7 +18,7 @@ _PACKAGES = ("confluent-kafka", "onnxruntime", "msgspec", "orjson", "numpy")
 
 
 def stamp() -> dict[str, Any]:
-    """The facts as of now. `load_before` is the load average: above 0.5 on an idle machine, others were at work."""
+    """The facts as of now."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": _revision(),
@@ -26,7 +26,6 @@ def stamp() -> dict[str, Any]:
         "machine": f"{os.cpu_count()} cores of {_processor()}, {psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": {name: version(name) for name in _PACKAGES} | _servers(),
-        "load_before": round(os.getloadavg()[0], 2),
     }
 
 

@@ -1,12 +1,16 @@
 """The suite: what is measured, in which order, and where the results go."""
 
+import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from confluent_kafka import KafkaException
+from hazelcast.errors import HazelcastError
 
 from benchmarks import breakdown, comparison, features, growth, history, latency, shadow, throughput
 from benchmarks.bench import Bench, Progress, running
@@ -66,15 +70,16 @@ def run(only: Sequence[str], quick: bool, out: Path | None, progress: Progress) 
     out = out or (QUICK_RESULTS if quick else RESULTS)
     failed: dict[str, Exception] = {}
     report = out / "results.md"
+    load = os.getloadavg()[0]  # above 0.5, others were at work
     with (
         tempfile.TemporaryDirectory(prefix="fraudflow-bench-") as home,
         running(Path(home), quick, QUICK_TRANSACTIONS if quick else TRANSACTIONS, progress) as bench,
     ):
         for name in names:
-            began, facts = time.monotonic(), stamp()
+            began, facts = time.monotonic(), stamp() | {"load_before": round(load, 2)}
             try:
                 found = MEASURES[name](bench)
-            except (FraudflowError, KafkaException) as error:
+            except (FraudflowError, KafkaException, HazelcastError, subprocess.SubprocessError, psutil.Error) as error:
                 # What was measured before is written, and the others can still be measured.
                 failed[name] = error
                 progress(f"{name} failed: {error}")
