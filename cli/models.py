@@ -134,7 +134,7 @@ def promote(
 ) -> None:
     """Let a model score, if it is not worse than the one that does: left out, the challenger.
 
-    Both are judged on the same rows, the newest labelled ones that the model has not learnt from. Then running scorers
+    Both are judged on the same rows, the newest labelled ones that neither has learnt from. Then running scorers
     take it within seconds, between two batches.
     """
     from cli.run import run_deployment

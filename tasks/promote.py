@@ -30,13 +30,13 @@ def history_of(named: str | None) -> HistoryOf:
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def compare_with_champion(named: str | None, history: str, as_of: datetime | None) -> dict[str, Any]:
-    """Judge a version and the champion on the newest labelled transactions that the version has not learnt from.
+    """Judge a version and the champion on the newest labelled transactions that neither has learnt from.
 
     Returns:
         `number` in the registry, `version`, `champion`, `refusal` (None, if it is not worse), `table` and `rows`.
     """
     from training import report
-    from training.comparison import compare
+    from training.comparison import compare, learnt_until
     from training.registry import CHAMPION, Registry
 
     settings = get_settings()
@@ -49,9 +49,7 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
         # Scorers know it before the registry does, and the promotion may have ended in between.
         registry.set_alias(CHAMPION, version)
         raise TerminalError(f"{new.manifest.version} is the champion already")
-    learnt = new.manifest.trained_on
-    until = datetime.fromisoformat(f"{learnt.last}+00:00").timestamp() if learnt else 0
-    part = newest_part(data, settings.training, round(until), as_of)
+    part = newest_part(data, settings.training, max(learnt_until(new), learnt_until(old)), as_of)
     judged = compare(data, part, new, old, settings)
     titles = {
         f"challenger {new.manifest.version}": judged.challenger,

@@ -1,6 +1,7 @@
 """A challenger and the champion, judged on the same rows."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from infra.settings import Settings
 from scoring.model import Model
@@ -26,6 +27,12 @@ class Comparison:
         if new.money.saved < old.money.saved:
             return f"at its threshold it saves {new.money.saved:,.0f}, the champion {old.money.saved:,.0f}"
         return None
+
+
+def learnt_until(model: Model) -> int:
+    """The time of the newest transaction it has learnt from, in seconds since 1970; 0 if its manifest is silent."""
+    learnt = model.manifest.trained_on
+    return round(datetime.fromisoformat(f"{learnt.last}+00:00").timestamp()) if learnt else 0
 
 
 def compare(dataset: Dataset, part: Part, challenger: Model, champion: Model, settings: Settings) -> Comparison:

@@ -38,7 +38,8 @@ def table(judged: dict[str, Metrics]) -> list[dict[str, str]]:
             f"{money.alerts:,}",
             f"{metrics.precision:.1%}",
             f"{metrics.recall:.1%}",
-            f"{money.saved:,.0f}, {money.saved / money.saved_at_best:.0%} of what can be",
+            f"{money.saved:,.0f}"
+            + (f", {money.saved / money.saved_at_best:.0%} of what can be" if money.saved_at_best else ""),
         )
         rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows

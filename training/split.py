@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from infra.errors import TerminalError
 from infra.settings import TrainingSettings
 from training.dataset import Dataset
-from training.labels import DAY, UNKNOWN, end_of, known_labels
+from training.labels import DAY, UNKNOWN, end_of, known_labels, newest_time, oldest_time
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def split_by_time(dataset: Dataset, settings: TrainingSettings, as_of: datetime 
     moment = newest - round(settings.holdout_days * DAY)
     holdout = _part(labels, (dataset.time > moment) & (labels != UNKNOWN))
     then = known_labels(dataset, moment, settings)
-    learnable = (then != UNKNOWN) & (dataset.time > dataset.time.min() + settings.warmup_days * DAY)
+    learnable = (then != UNKNOWN) & (dataset.time > oldest_time(dataset.time) + settings.warmup_days * DAY)
     if not learnable.any():
         raise TerminalError(_too_short(dataset, settings))
     newest_known = int(dataset.time[learnable].max())
@@ -130,7 +130,7 @@ def _part(labels: NDArray[np.int8], chosen: NDArray[np.bool_]) -> Part:
 
 
 def _span(dataset: Dataset) -> float:
-    return float(dataset.time.max() - dataset.time.min()) / DAY
+    return float(newest_time(dataset.time) - oldest_time(dataset.time)) / DAY
 
 
 def _date(moment: int) -> str:

@@ -1,6 +1,8 @@
 """A log scored live and the same log as training computes it: the same inputs and answers, bit for bit."""
 
 import json
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from tests.integration.scored import drain, produce, simulated
 from tests.kafka_log import values
 from tests.models import saved, trained
 from training import dataset
-from training.labels import UNKNOWN, read_labels
+from training.labels import UNKNOWN, Said, read_labels
 from training.rollout import champion_of, make_champion, stop_trial, try_beside
 from training.sources import pieces_of, pieces_of_topic
 from training.split import split_by_time
@@ -71,24 +73,34 @@ def test_verdicts_of_the_topic_are_learnt_from_when_they_had_come(
     made, directory = population
     seed(settings.kafka, simulated(made, COUNT), "labels")
     log = values(settings.kafka, settings.kafka.topics.transactions)
-    honest = [row["trans_num"] for row in log if not row["is_fraud"]][:3]
-    now = "2030-01-01T00:00:00+00:00"
-    say(settings, honest[0], "fraud", now)
-    say(settings, honest[1], "asked", now)
-    say(settings, honest[2], "fraud", now)
-    say(settings, honest[2], "genuine", now)
+    features = Features(read_feature_files(directory))
+
+    def built(labels: dict[str, Said], name: str) -> dataset.Dataset:
+        return dataset.build(pieces_of_topic(settings.kafka), features, labels, tmp_path / name, {"source": "topic"})
+
+    before = built({}, "before")
+    rows = split_by_time(before, settings.training).fit.rows
+    honest = rows[before.own[rows] == 0][:3].tolist()
+    first, second, third = (log[row]["trans_num"] for row in honest)
+    now = datetime.now(UTC)
+    say(settings, first, "fraud", now.isoformat())
+    say(settings, first, "fraud", (now + timedelta(hours=1)).isoformat())
+    say(settings, second, "asked", now.isoformat())
+    say(settings, third, "genuine", now.isoformat())
+    say(settings, third, "fraud", "2999-01-01T00:00:00+00:00")
     producer = Producer(client_config(settings.kafka))
     producer.produce(settings.kafka.topics.labels, b"no label", "x")
     assert producer.flush(30) == 0
     labels = read_labels(settings.kafka)
-    assert {number: said.fraud for number, said in labels.items()} == {honest[0]: True, honest[2]: False}
+    assert {number: said.fraud for number, said in labels.items()} == {first: True, third: True}
+    assert labels[first].at == pytest.approx(now.timestamp(), abs=1), "said again, it is known no later"
+    assert labels[third].at < time.time() + 60, "nothing is said after Kafka took it"
 
-    features = Features(read_feature_files(directory))
-    built = dataset.build(pieces_of_topic(settings.kafka), features, labels, tmp_path / "h", {"source": "topic"})
-    assert (built.said != UNKNOWN).sum() == 2
-    split = split_by_time(built, settings.training)
-    # By the log's clock the verdicts came years after the training moment.
-    assert (split.fit.label == built.own[split.fit.rows]).all()
+    after = built(labels, "after")
+    assert (after.said != UNKNOWN).sum() == 2
+    split = split_by_time(after, settings.training)
+    label = dict(zip(split.fit.rows.tolist(), split.fit.label.tolist(), strict=True))
+    assert [label[row] for row in honest] == [1, 0, 1]
 
 
 def say(settings: Settings, number: str, verdict: str, at: str) -> None:

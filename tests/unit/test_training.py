@@ -29,6 +29,7 @@ from training.labels import DAY, UNKNOWN, Said, end_of, known_labels
 from training.metrics import Metrics, cheapest_threshold, evaluate, money
 from training.package import pack
 from training.parity import prove
+from training.report import table
 from training.sources import pieces_of
 from training.split import Part, newest_part, split_by_time
 
@@ -98,12 +99,12 @@ def test_labels_are_known_when_they_have_come():
         said=np.array([UNKNOWN, UNKNOWN, 1, 0, 1]),
         said_at=np.array([0, 0, 4 * DAY, 8 * DAY, 9 * DAY]),
     )
-    # At day 7: own labels of day 0 (7 days late), the verdict of day 4, not yet those of days 8 and 9.
-    assert known_labels(rows, 7 * DAY, SETTINGS).tolist() == [1, UNKNOWN, 1, UNKNOWN, UNKNOWN]
-    # At day 8: nobody spoke about the transaction of day 1; a verdict goes before the row's own label.
-    assert known_labels(rows, 8 * DAY, SETTINGS).tolist() == [1, 0, 1, 0, UNKNOWN]
+    # At day 7 the labels of day 0 are due, and no others: not even that of day 2, of which there is a verdict.
+    assert known_labels(rows, 7 * DAY, SETTINGS).tolist() == [1, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]
+    # At day 10: nobody spoke about the transaction of day 1; a verdict goes before the row's own label.
+    assert known_labels(rows, 10 * DAY, SETTINGS).tolist() == [1, 0, 1, 0, UNKNOWN]
     careful = SETTINGS.model_copy(update={"undisputed_is_genuine": False})
-    assert known_labels(rows, 8 * DAY, careful).tolist() == [1, UNKNOWN, 1, 0, UNKNOWN]
+    assert known_labels(rows, 10 * DAY, careful).tolist() == [1, UNKNOWN, 1, 0, UNKNOWN]
 
 
 def test_the_past_is_learnt_from_and_the_future_judged_on(history: Path):
@@ -119,6 +120,46 @@ def test_the_past_is_learnt_from_and_the_future_judged_on(history: Path):
     assert (data.own[split.holdout.rows] == split.holdout.label).all()
     later = newest_part(data, SETTINGS, int(validation.max()))
     assert data.time[later.rows].min() > validation.max()
+
+
+def test_verdicts_that_come_early_move_no_period(history: Path):
+    """They come for alerts: days in which these alone are known would have more fraud than there is."""
+    data = Dataset.load(history)
+    alerts = (data.own == 1) & (np.random.default_rng(1).random(len(data.own)) < 0.6)
+    judged = dataclasses.replace(
+        data,
+        said=np.where(alerts, 1, UNKNOWN).astype(np.int8),
+        said_at=np.where(alerts, data.time + 3_600, 0),
+    )
+    calm, busy = split_by_time(data, SETTINGS), split_by_time(judged, SETTINGS)
+    assert calm.moment == busy.moment
+    for name in ("fit", "validation", "holdout"):
+        one, other = getattr(calm, name), getattr(busy, name)
+        assert one.rows.tolist() == other.rows.tolist(), name
+        assert one.label.tolist() == other.label.tolist(), name
+    assert (
+        newest_part(data, SETTINGS, calm.moment).rows.tolist()
+        == newest_part(judged, SETTINGS, calm.moment).rows.tolist()
+    )
+
+
+def test_one_old_date_does_not_cut_the_warm_up_short(history: Path):
+    data = Dataset.load(history)
+    time = data.time.copy()
+    time[3] = 0  # the year 1970
+    begin = data.time[split_by_time(data, SETTINGS).fit.rows].min()
+    again = data.time[split_by_time(dataclasses.replace(data, time=time), SETTINGS).fit.rows].min()
+    assert abs(again - begin) < DAY
+
+
+def test_a_period_in_which_no_alert_would_pay_can_be_reported():
+    rng = np.random.default_rng(0)
+    label = (rng.random(500) < 0.05).astype(np.int8)
+    small = np.full(500, 1.0)  # a review costs ten
+    probability, time, card = rng.random(500).astype(np.float32), np.arange(500), np.zeros(500, np.int32)
+    metrics = evaluate(probability, label, time=time, card=card, amount=small, threshold=0.5, settings=SETTINGS)
+    (row,) = table({"this one": metrics})
+    assert row["saved"].startswith("-")
 
 
 def test_a_history_that_is_too_short_is_refused_with_what_to_do(history: Path):
