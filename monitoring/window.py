@@ -7,6 +7,7 @@ sample is slices of consecutive offsets, evenly spread over the time, so that it
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -93,9 +94,11 @@ def gather(
         for partition, start, end in _slices(starts, ends, settings.max_rows):
             heads: dict[int, dict[int, tuple[_Head, bytes]]] = defaultdict(dict)
             for message in _read(predictions, partition, start, end):
-                head = _head(message.value() or b"")
-                if head.model_version == manifest.version:
-                    heads[head.source_partition][head.source_offset] = (head, message.value() or b"")
+                value = message.value() or b""
+                with suppress(msgspec.MsgspecError, UnicodeDecodeError):  # somebody else's, and none of our business
+                    head = _head(value)
+                    if head.model_version == manifest.version:
+                        heads[head.source_partition][head.source_offset] = (head, value)
             # Where there are more partitions of transactions than of predictions, several of them are in one.
             for source, those in heads.items():
                 # The topic may have been deleted and made anew: then it ends before them.
@@ -115,8 +118,8 @@ def _slices(starts: dict[int, int], ends: dict[int, int], rows: int) -> Iterator
     for partition, start in starts.items():
         size = ends[partition] - start
         # Whole partitions where all of them is looked at; seeking costs as much as thousands of rows.
-        count = SLICES if kept < 1 else 1
-        for number in range(count if size else 0):
+        count = min(SLICES, size) if kept < 1 else min(1, size)
+        for number in range(count):
             first = start + size * number // count
             yield partition, first, max(first + 1, first + round(size * kept / count))
 

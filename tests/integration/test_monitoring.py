@@ -65,6 +65,8 @@ def test_predictions_of_a_topic_that_was_made_anew_are_left_out(settings: Settin
             "source_offset": offset,
         }
         producer.produce(settings.kafka.topics.predictions, json.dumps(prediction).encode(), partition=0)
+    for foreign in (b"", b"no prediction", b'{"fraud_probability": 1}'):
+        producer.produce(settings.kafka.topics.predictions, foreign, partition=0)
     assert not producer.flush(10)
     features = Features(read_feature_files(tmp_path))
     window = gather(settings.kafka, features, manifest, {}, settings.monitor, settings.training)

@@ -115,6 +115,14 @@ def test_the_sample_is_spread_evenly_and_bounded():
     assert slices[-1][2] <= 11_000
 
 
+def test_no_prediction_is_sampled_twice():
+    slices = list(_slices({0: 100, 1: 0, 2: 7}, {0: 105, 1: 500_000, 2: 7}, 1_000))
+    assert [(start, end) for partition, start, end in slices if partition == 0] == [
+        (at, at + 1) for at in range(100, 105)
+    ]
+    assert not [partition for partition, *_ in slices if partition == 2]
+
+
 def test_few_transactions_say_nothing_about_drift():
     assert findings_of(Drift(100, {"amt": 9.0}), UNLABELLED, CALM, SETTINGS) == []
 
