@@ -68,6 +68,14 @@ class Desk:
         judged = {number for number in claims if (label := self._stream.label(number)) and label.decides}
         return {number: who for number, who in claims.items() if number not in judged}
 
+    def owner(self, number: str) -> str | None:
+        """Who has taken a case; of one that is judged too, for a verdict can be corrected.
+
+        Raises:
+            TransientError: Hazelcast is away.
+        """
+        return self._cluster.on_map(CLAIMS, lambda claims: claims.get(number))
+
     def take(self, number: str, who: str) -> str:
         """Take a case, unless somebody has it. Returns who has it now.
 
@@ -220,9 +228,9 @@ class Desk:
         known = self.prediction(number) or (msgspec.structs.asdict(newest) if newest else {})
         whole = msgspec.structs.replace(
             label,
-            by=show.masked(label.by),
+            by=show.masked_note(label.by),
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            note=show.masked(label.note) if label.note else None,
+            note=show.masked_note(label.note) if label.note else None,
             **{name: known.get(name) for name in LEARNED},
         )
         self._send(number, labels.encode(whole))

@@ -11,9 +11,10 @@ import polars as pl
 DASH = "–"
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
-# 13 to 19 digits, as ISO/IEC 7812 has card numbers, spaced or dashed as people write them.
-_CARD_NUMBER = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){12,18}(?![0-9A-Za-z])")
-_CARD_SIZES = range(13, 20)
+# 13 digits or more, spaced or dashed as people write them; in a word of letters they are part of a name.
+_DIGITS = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){12,}(?![0-9A-Za-z])")
+_DIGITS_ANYWHERE = re.compile(r"\d(?:[ -]?\d){12,}")
+_CARD_SIZES = range(13, 20)  # ISO/IEC 7812
 
 
 def count(value: float | None) -> str:
@@ -103,7 +104,7 @@ def markdown(text: object) -> str:
 def masked(value: Any) -> Any:
     """A cell with every card number in it masked but for its last four digits."""
     if isinstance(value, str):
-        return _CARD_NUMBER.sub(_mask_match, value)
+        return _DIGITS.sub(_mask_cards, value)
     if isinstance(value, int) and not isinstance(value, bool) and _is_card(str(value)):
         return _stars(str(value))
     return value
@@ -121,9 +122,23 @@ def masked_frame(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _mask_match(match: re.Match[str]) -> str:
-    digits = re.sub(r"\D", "", match[0])
-    return _stars(digits) if _is_card(digits) else match[0]
+def masked_note(text: str) -> str:
+    """What a person wrote, with all masked that may be a card number, be its check digit right or not."""
+    return _DIGITS_ANYWHERE.sub(lambda match: _stars(re.sub(r"\D", "", match[0])), text)
+
+
+def _mask_cards(match: re.Match[str]) -> str:
+    """The groups of digits, with each card masked that one or several of them in a row make up."""
+    groups = re.split(r"([ -])", match[0])  # groups and what stands between them, in turn
+    at = 0
+    while at < len(groups):
+        for end in range(len(groups), at, -2):
+            digits = "".join(groups[at:end:2])
+            if _is_card(digits):
+                groups[at:end] = [_stars(digits)]
+                break
+        at += 2
+    return "".join(groups)
 
 
 def _is_card(digits: str) -> bool:
