@@ -47,7 +47,7 @@ class Collector:
             ("", "The newest predictions, counted from Kafka", tally.total(bands.frame)),
             (
                 "suspected_",
-                "Predictions at or above the alert threshold",
+                "Predictions at or above the alert threshold, to a hundredth",
                 tally.above(bands.frame, self._shared.threshold.alert),
             ),
         ):

@@ -236,7 +236,7 @@ class Stream:
         consumer.unassign()
         if not times:
             return None, None, None
-        cuts = statistics.quantiles(times, n=100) if len(times) > 1 else [times[0]] * 99
+        cuts = statistics.quantiles(times, n=100, method="inclusive") if len(times) > 1 else [times[0]] * 99
         return cuts[49], cuts[98], datetime.fromtimestamp(newest / 1000, UTC)
 
 

@@ -227,7 +227,7 @@ def _verdict(shared: Services, record: dict[str, Any], who: str) -> None:
             st.caption("Give your name above, and you can judge it.")
             return
         try:
-            owner = shared.desk.claims().get(number)
+            owner = shared.desk.owner(number)
         except TransientError as error:
             st.caption(show.markdown(error))
             return

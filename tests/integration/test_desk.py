@@ -7,7 +7,7 @@ import pytest
 
 from dashboard.answers import Answers
 from dashboard.cluster import Cluster
-from dashboard.desk import ANSWERS, CaseRefused, Desk
+from dashboard.desk import ANSWERS, CLAIMS, CaseRefused, Desk
 from dashboard.labels import FRAUD, GENUINE, Label
 from dashboard.links import LinkRefused
 from dashboard.queue import Queue
@@ -58,6 +58,17 @@ def test_a_judged_case_is_nobodys_next_one_from_the_same_moment_on(desk, stream)
     assert desk.claims() == {}
     assert desk.take_next(queue, "linus") is None, "another dashboard, which has not heard of it"
     assert (stream.label(CASE).by, stream.label(CASE).amount) == ("ada", 50.0)
+
+
+def test_a_verdict_can_be_corrected_when_the_case_is_free_again(client, desk, stream):
+    desk.take(CASE, "ada")
+    desk.judge(Label(CASE, FRAUD, "analyst", "ada"), None)
+    client.get_map(CLAIMS).clear().result()  # as it is after some seconds
+    assert desk.owner(CASE) is None
+    assert desk.take(CASE, "grace") == "grace"
+    assert desk.owner(CASE) == "grace", "or the page would offer to take it for ever"
+    desk.judge(Label(CASE, GENUINE, "analyst", "grace"), seen(stream))
+    assert (stream.label(CASE).verdict, stream.label(CASE).by) == (GENUINE, "grace")
 
 
 def test_judged_cases_make_room_for_open_ones_and_are_not_asked_for_again_and_again(
