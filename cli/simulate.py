@@ -10,6 +10,7 @@ from polars.io.plugins import register_io_source
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from infra.errors import TerminalError
 from simulator.population import simulate_population, write_population
 from simulator.transactions import DAYS, FRAUD_RATE, SCHEMA, Simulation
 
@@ -34,7 +35,10 @@ def simulate(
     """Write customers, merchants, dictionaries and transactions with known fraud."""
     console = Console(stderr=True)
     population = simulate_population(customers, merchants, seed)
-    write_population(population, out)
+    try:
+        write_population(population, out)
+    except OSError as error:
+        raise TerminalError(f"cannot write to {out}: {error.strerror}") from error
     simulation = Simulation(population, transactions, seed, fraud_rate, days=days)
     path = out / f"transactions.{format}"
     unfinished = path.with_suffix(path.suffix + ".part")
@@ -43,8 +47,13 @@ def simulate(
         task = progress.add_task("transactions", total=transactions)
         rows = (_shown(frame, progress, task) for frame in simulation.frames())
         # Under another name until it is whole: half a file looks just like a short one.
-        (_write_csv if format is Format.csv else _write_parquet)(rows, unfinished)
-        unfinished.replace(path)
+        try:
+            (_write_csv if format is Format.csv else _write_parquet)(rows, unfinished)
+            unfinished.replace(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise TerminalError(f"cannot write {path}: {error}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
     console.print(f"{customers:,} customers, {merchants:,} merchants and {transactions:,} transactions in {out}")
 
 

@@ -9,6 +9,8 @@ from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.simulate import simulate
+from infra.errors import TerminalError
 from infra.transaction_sources import open_source
 from simulator.demo import ensure_demo_data
 from simulator.fraud import KINDS
@@ -152,3 +154,13 @@ def test_the_command_writes_files_that_seeding_reads(tmp_path: Path, kind):
     assert sum(b'"is_fraud":1' in value for value in sent) == 12_000
     assert read_population(tmp_path).customers.height == 50
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TerminalError, match=r"cannot write to .*file/x"):
+        simulate(tmp_path / "file" / "x", customers=10, merchants=14, transactions=5)
+    (tmp_path / "transactions.csv").mkdir()
+    with pytest.raises(TerminalError, match=r"cannot write .*transactions\.csv"):
+        simulate(tmp_path, customers=10, merchants=14, transactions=5)
+    assert not (tmp_path / "transactions.csv.part").exists()
