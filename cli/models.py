@@ -106,10 +106,10 @@ def train(
         "as_of": as_of.isoformat() if as_of else None,
         "promote": promote_it,
     }
-    run_deployment("train/local", parameters, _progress)
+    run, _ = run_deployment("train/local", parameters, _progress)
     if results:
         registry = _registry(get_settings())
-        registry.reports(registry.versions()[0], results)
+        registry.reports(registry.made_by(str(run)), results)
     _show(get_settings())
 
 

@@ -91,7 +91,7 @@ def train(
     made = pack_model(run, inputs, judged, facts)
     create_markdown_artifact(made["markdown"], key="train")
     create_table_artifact(made["table"], key="train-metrics", description="on the same later transactions")
-    version = register_model(made, of, fitted, len(INPUT_SETS[inputs]))
+    version = register_model(run, made, of, fitted, len(INPUT_SETS[inputs]))
     result = {"version": version, "model_version": made["version"], "metrics": made["metrics"], "parity": made["proof"]}
     if promote:
         with tags(*flow_run.tags):

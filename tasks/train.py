@@ -268,12 +268,13 @@ def pack_model(run: Run, inputs: str, judged: "dict[str, Metrics]", facts: dict[
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
-def register_model(made: dict[str, Any], of: HistoryOf, fitted: dict[str, Any], inputs: int) -> str:
+def register_model(run: Run, made: dict[str, Any], of: HistoryOf, fitted: dict[str, Any], inputs: int) -> str:
     """Keep a model in the registry, as the challenger. Returns its number there; its files here are removed."""
     from training.registry import Registry
 
     settings = get_settings()
-    parameters = {"inputs": inputs, "trees": fitted["trees"], "history": json.dumps(asdict(of))} | fitted["parameters"]
+    parameters = {"inputs": inputs, "trees": fitted["trees"], "history": json.dumps(asdict(of)), "run": run.name}
+    parameters |= fitted["parameters"]
     directory = Path(made["path"]).parent
     number = Registry(settings).register(directory, made["version"], made["metrics"], parameters)
     get_run_logger().info("version %s of %s in %s", number, settings.training.model_name, Registry(settings).uri)

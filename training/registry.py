@@ -91,6 +91,7 @@ class Registry:
                     "average_precision": repr(metrics.get("average_precision", 0.0)),
                     "inputs": str(parameters.get("inputs", "")),
                     "history": str(parameters.get("history", "")),
+                    "run": str(parameters.get("run", "")),
                 },
             )
             self._client.set_terminated(run.info.run_id)
@@ -124,6 +125,17 @@ class Registry:
             f"the registry at {self.uri} has no model {wanted}: `fraudflow models` lists what there is, "
             "`fraudflow train` makes one"
         )
+
+    def made_by(self, run: str) -> Version:
+        """The version that a flow run made, by its id.
+
+        Raises:
+            TerminalError: there is none.
+        """
+        for one in self.versions():
+            if one.tags.get("run") == run:
+                return one
+        raise TerminalError(f"the registry at {self.uri} has no model of run {run}")
 
     def package(self, version: Version) -> Package:
         """The files of a version.

@@ -98,6 +98,7 @@ def test_a_model_is_trained_promoted_refused_and_watched(
     assert done["parity"]["largest_difference"] <= 1e-5
     first = registry.version(CHALLENGER)
     assert (first.version, first.model_version) == (done["version"], done["model_version"])
+    assert registry.made_by(first.tags["run"]) == first
     assert store.read().roles is None, "train promoted something by itself"
     report = Artifact.get("train")
     assert report is not None
