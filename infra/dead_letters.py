@@ -140,7 +140,7 @@ def originals(kafka: KafkaSettings, letters: Iterable[DeadLetter]) -> Iterator[O
                     consumer.assign([TopicPartition(topic, partition, letter.offset)])
                 at = letter.offset
                 message = _message_at(consumer, letter)
-                value = message.value() if message else None
+                value = None if message is None else message.value()
                 if message is not None and hashlib.sha256(value or b"").hexdigest() == letter.sha256:
                     yield Original(letter, message.key(), value or b"")
     except KafkaException as error:

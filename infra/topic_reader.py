@@ -170,7 +170,8 @@ class TopicReader:
         # `consume` alone would wait for a full batch until the time is over.
         first = self._consumer.poll(seconds)
         messages: list[Message] = []
-        for message in [first, *self._consumer.consume(_BATCH - 1, 0)] if first else []:
+        # A message without a value is as false as None.
+        for message in [] if first is None else [first, *self._consumer.consume(_BATCH - 1, 0)]:
             error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
             if error is None:
                 messages.append(message)

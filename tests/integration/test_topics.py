@@ -16,7 +16,7 @@ from infra.settings import KafkaSettings, Settings, Topics
 from infra.topic_differences import topic_differences
 from infra.topic_reader import TopicReader
 from tests.conftest import running
-from tests.kafka_log import grow
+from tests.kafka_log import grow, read
 from tests.waiting import until
 
 pytestmark = pytest.mark.server
@@ -124,3 +124,13 @@ def test_a_reader_of_ends_goes_on_after_the_brokers_restart(tmp_path: Path) -> N
         stack.up(Settings(local=settings.local), services={stack.KAFKA})
         assert set(reader.ends().values()) == {0}
         reader.close()
+
+
+def test_a_reader_does_not_pass_over_records_without_a_value(settings: Settings):
+    """Those that close dead letters, and transactions that are empty: a message of librdkafka is false then."""
+    producer = Producer(client_config(settings.kafka))
+    for key, value in (("a", None), ("b", b""), ("c", None), ("d", b"x"), ("e", None)):
+        producer.produce(settings.kafka.topics.dead_letters, value, key, 0)
+    assert producer.flush(30) == 0
+    found = read(settings.kafka, settings.kafka.topics.dead_letters)
+    assert [message.key() for message in found] == [b"a", b"b", b"c", b"d", b"e"]

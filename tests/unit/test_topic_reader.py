@@ -16,6 +16,10 @@ class Arrived:
     def __init__(self, offset: int, error: KafkaError | None = None):
         self.offset, self.error, self.partition = lambda: offset, lambda: error, lambda: 0
 
+    def __len__(self) -> int:
+        """Of its value, as librdkafka's message has it: without one it is false."""
+        return 0
+
 
 class Consumer:
     """Stands for librdkafka's consumer."""
