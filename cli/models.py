@@ -92,6 +92,8 @@ def train(
     """
     from cli.run import run_deployment
 
+    if source is Source.file and not transactions:
+        raise typer.BadParameter("--source file needs --transactions")
     parameters = {
         "source": source,
         "transactions": _path(transactions),
@@ -134,8 +136,8 @@ def promote(
 ) -> None:
     """Let a model score, if it is not worse than the one that does: left out, the challenger.
 
-    Both are judged on the same rows, the newest labelled ones that neither has learnt from. Then running scorers
-    take it within seconds, between two batches.
+    Both are judged on the same rows, the newest labelled ones that neither has learnt from, if there are any. Then
+    running scorers take it within seconds, between two batches.
     """
     from cli.run import run_deployment
 
@@ -210,10 +212,12 @@ def _try_beside(named: str | None, share: float | None, bounds: Any = None) -> N
     from training.rollout import try_beside
 
     settings = get_settings()
+    store = ModelStore(settings.kafka)
+    store.read()  # without Kafka there is nobody to try it, and no registry is begun
     registry = _registry(settings)
     package = registry.package(registry.version(named))
     why = "shadow" if share is None else f"canary for {share:g} of the cards"
-    try_beside(ModelStore(settings.kafka), settings, package, share, bounds or Bounds(), why)
+    try_beside(store, settings, package, share, bounds or Bounds(), why)
     _show(settings)
 
 

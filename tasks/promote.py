@@ -1,6 +1,7 @@
 """The steps that bring a model from the registry to the scorers."""
 
 import json
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from prefect.cache_policies import NO_CACHE
 
 from infra.errors import TerminalError
 from infra.model_store import ModelStore
-from infra.settings import get_settings
-from scoring.model import unpack_model
+from infra.settings import TrainingSettings, get_settings
+from scoring.model import Model, unpack_model
 from tasks.retry import transient_only
 from tasks.train import HistoryOf
 from training.dataset import Dataset
 from training.rollout import champion_of, make_champion
-from training.split import newest_part
+from training.split import Part, newest_part
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
@@ -30,13 +31,13 @@ def history_of(named: str | None) -> HistoryOf:
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def compare_with_champion(named: str | None, history: str, as_of: datetime | None) -> dict[str, Any]:
-    """Judge a version and the champion on the newest labelled transactions that neither has learnt from.
+    """Judge a version and the champion on the newest labelled transactions; neither has learnt from them, if it can be.
 
     Returns:
         `number` in the registry, `version`, `champion`, `refusal` (None, if it is not worse), `table` and `rows`.
     """
     from training import report
-    from training.comparison import compare, learnt_until
+    from training.comparison import LEARNT, compare
     from training.registry import CHAMPION, Registry
 
     settings = get_settings()
@@ -49,11 +50,11 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
         # Scorers know it before the registry does, and the promotion may have ended in between.
         registry.set_alias(CHAMPION, version)
         raise TerminalError(f"{new.manifest.version} is the champion already")
-    part = newest_part(data, settings.training, max(learnt_until(new), learnt_until(old)), as_of)
+    part, known = _newest_rows(data, settings.training, new, old, as_of)
     judged = compare(data, part, new, old, settings)
     titles = {
         f"challenger {new.manifest.version}": judged.challenger,
-        f"champion {old.manifest.version}": judged.champion,
+        f"champion {old.manifest.version}{LEARNT if known else ''}": judged.champion,
     }
     get_run_logger().info("on %s rows: %s", f"{len(part.rows):,}", judged.refusal or "the challenger is not worse")
     return {
@@ -64,6 +65,23 @@ def compare_with_champion(named: str | None, history: str, as_of: datetime | Non
         "table": report.table(titles),
         "rows": len(part.rows),
     }
+
+
+def _newest_rows(
+    data: Dataset, settings: TrainingSettings, new: Model, old: Model, as_of: datetime | None
+) -> tuple[Part, bool]:
+    """The newest labelled rows that the version has not learnt from, and whether the champion may have.
+
+    It has not, where there are such rows. There are none on the way back to an earlier model with its own history, and
+    perhaps on another history than the champion's.
+    """
+    from training.comparison import learnt_until
+
+    bound, champions = learnt_until(new), learnt_until(old)
+    if champions > bound:
+        with suppress(TerminalError):
+            return newest_part(data, settings, champions, as_of), False
+    return newest_part(data, settings, bound, as_of), champions > bound
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=transient_only, cache_policy=NO_CACHE)

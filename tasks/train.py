@@ -207,14 +207,14 @@ def find_champion() -> str:
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
 def judge_champion(run: Run) -> tuple[str, "Metrics"]:
     """How good the model that scores now is on the holdout, and which one that is."""
-    from training.comparison import judge_served, learnt_until
+    from training.comparison import LEARNT, judge_served, learnt_until
 
     settings = get_settings()
     model = _champion(settings)
     data, split = run.work().open()
     name = model.manifest.version
     if learnt_until(model) > split.moment:  # of a look back, or where somebody trains again on what is there
-        name += ", which has learnt from some of these"
+        name += LEARNT
     return name, judge_served(data, split.holdout, model, settings)
 
 

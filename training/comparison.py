@@ -10,6 +10,9 @@ from training.metrics import Metrics, judge
 from training.served import predict_part
 from training.split import Part
 
+LEARNT = ", which may have learnt from some of these"
+"""Behind the name of a model, where it may be so."""
+
 
 @dataclass(frozen=True)
 class Comparison:

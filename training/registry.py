@@ -81,7 +81,8 @@ class Registry:
                 [Param(name, str(value)) for name, value in parameters.items()],
             )
             self._client.log_artifacts(run.info.run_id, str(directory), _FOLDER)
-            self._have_model()
+            with self._unless_there():
+                self._client.create_registered_model(self._name)
             made = self._client.create_model_version(
                 self._name,
                 f"{run.info.artifact_uri}/{_FOLDER}",
@@ -122,8 +123,8 @@ class Registry:
             if wanted == one.version or wanted in one.aliases or (len(wanted) > 5 and wanted in one.model_version):
                 return one
         raise TerminalError(
-            f"the registry at {self.uri} has no model {wanted}: `fraudflow models` lists what there is, "
-            "`fraudflow train` makes one"
+            f"the registry at {self.uri} has no model {wanted}: of those that `fraudflow models` lists, it has "
+            "those with a number; `fraudflow train` makes one"
         )
 
     def made_by(self, run: str) -> Version:
@@ -171,12 +172,18 @@ class Registry:
             self._client.set_model_version_tag(self._name, version.version, name, value)
 
     def _experiment(self) -> str:
+        with self._unless_there():
+            return self._client.create_experiment(self._name, self._artifacts)
         known = self._client.get_experiment_by_name(self._name)
-        return known.experiment_id if known else self._client.create_experiment(self._name, self._artifacts)
+        if known is None:
+            raise TransientError(f"MLflow at {self.uri} has experiment {self._name}, and has it not")
+        return known.experiment_id
 
-    def _have_model(self) -> None:
+    @contextmanager
+    def _unless_there(self) -> Iterator[None]:
+        """Make something, unless somebody has just done so."""
         try:
-            self._client.create_registered_model(self._name)
+            yield
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise

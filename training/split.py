@@ -100,7 +100,7 @@ def newest_part(dataset: Dataset, settings: TrainingSettings, after: int, as_of:
     part = _part(labels, known & (dataset.time > max(after, newest - settings.holdout_days * DAY)))
     if not 0 < part.fraud < len(part.rows):
         raise TerminalError(
-            f"since {_date(after)}, up to where the model has learnt, {len(part.rows):,} transactions are labelled "
+            f"since {_date(after)}, up to where it was learnt from, {len(part.rows):,} transactions are labelled "
             f"and {part.fraud:,} of them are fraud: nothing to judge it by. Wait for labels, or name a newer history"
         )
     return part

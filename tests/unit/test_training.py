@@ -2,9 +2,11 @@
 
 import dataclasses
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import lightgbm as lgb
+import msgspec
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -16,9 +18,10 @@ from scoring.feature_files import read_feature_files
 from scoring.features import Features
 from scoring.history import ONLINE_INPUTS
 from scoring.manifest import read_manifest
-from scoring.model import PROJECT_MODEL, load_model
+from scoring.model import PROJECT_MODEL, Model, load_model
 from simulator.population import simulate_population, write_population
 from simulator.source import simulated
+from tasks.promote import _newest_rows
 from training import comparison, dataset, learn
 from training.comparison import Comparison, judge_served
 from training.convert import for_float32, next_below, to_onnx
@@ -322,3 +325,23 @@ def test_models_are_judged_at_the_threshold_that_they_are_served_with(history: P
     for settings in (Settings(), Settings(scoring=ScoringSettings(alert_threshold=0.5))):
         comparison.judge_served(data, Part(np.arange(3), np.zeros(3, np.int8)), model, settings)
     assert asked == [model.manifest.threshold, 0.5]
+
+
+def test_models_are_compared_on_what_neither_has_learnt_from_if_there_is_any(history: Path):
+    data, model = Dataset.load(history), load_model(PROJECT_MODEL)
+
+    def learnt(until: float) -> Model:
+        last = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M:%S}"
+        trained_on = msgspec.structs.replace(model.manifest.trained_on, last=last)
+        return dataclasses.replace(model, manifest=msgspec.structs.replace(model.manifest, trained_on=trained_on))
+
+    day = int(data.time.min()) + 30 * DAY
+    early, late, never = learnt(day), learnt(day + 15 * DAY), learnt(data.time.max() + 400 * DAY)
+    rows, known = _newest_rows(data, SETTINGS, early, late, None)
+    assert data.time[rows.rows].min() > day + 15 * DAY
+    assert not known
+    assert _newest_rows(data, SETTINGS, late, early, None)[0].rows.tolist() == rows.rows.tolist()
+    # Back to an earlier model, with its own history: the champion may know all of it, and it can be done all the same.
+    rows, known = _newest_rows(data, SETTINGS, early, never, None)
+    assert len(rows.rows)
+    assert known
