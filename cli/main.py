@@ -5,7 +5,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +16,10 @@ from cli.bench import bench
 from cli.simulate import simulate
 from cli.verify import verify
 from infra.errors import FraudflowError
-from infra.settings import get_settings
+from infra.settings import get_settings, unknown_variables
+
+if TYPE_CHECKING:
+    from infra.local.status import ServiceStatus
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,7 +58,7 @@ def up(
 
     stack.up(get_settings(), members=members, services=only or stack.SERVICES, progress=_progress)
     get_settings.cache_clear()
-    status()
+    _show_status()
 
 
 @app.command()
@@ -68,6 +71,13 @@ def down() -> None:
 
     stopped = stack.down(get_settings(), progress=_progress)
     console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def _refuse(given: dict[str, Any], target: "Target") -> None:
+    """Refuse options that are of the other target: ignored, they would mean something else than what was asked for."""
+    for name, value in given.items():
+        if value:
+            raise typer.BadParameter(f"{name} is for --target {target}")
 
 
 class Target(StrEnum):
@@ -99,6 +109,7 @@ def provision(
     if target is Target.local:
         from cli.run import run_deployment
 
+        _refuse({"--no-topics": not topics, "--yes": yes, "--dry-run": dry_run, "--put-off": put_off}, Target.ecs)
         run_deployment("provision/local", {}, _progress)
         return
     from cli import ecs
@@ -133,11 +144,19 @@ def teardown(
     if target is Target.ecs:
         from cli import ecs
 
+        _refuse({"--topic": topic}, Target.local)
         ecs.teardown(stack, _progress)
         return
     from cli.run import run_deployment
+    from infra.errors import TerminalError
     from infra.local import stack as local
 
+    _refuse({"--stack": stack}, Target.ecs)
+    if not get_settings().prefect_api_url:
+        raise TerminalError(
+            "nothing of this folder's stack is up, so nothing can be asked to take it out of Kafka and Hazelcast. "
+            "`fraudflow down` ends processes that are left; what lies in servers of your own goes after `fraudflow up`"
+        )
     run_deployment("teardown/local", {"topics": topic or [], "deployments": True}, _progress)
     stopped = local.down(get_settings(), progress=_progress)
     console.print(f"stopped {', '.join(stopped)}" if stopped else "no local processes were running")
@@ -146,15 +165,29 @@ def teardown(
 
 @app.command()
 def status() -> None:
-    """Show what is up, where, and the log of what is not well."""
+    """Show what is up, where, and the log of what is not well.
+
+    Exit code 1: something of it is dead or does not answer, or nothing is up.
+    """
+    found = _show_status()
+    if not any(service.well for service in found) or any(service.ill for service in found):
+        raise typer.Exit(1)
+
+
+def _show_status() -> "list[ServiceStatus]":
+    from infra.local.registry import home_of
     from infra.local.status import status_of
 
+    found = status_of(get_settings())
     table = Table(box=None, pad_edge=False)
     for heading in ("service", "state", "address", "pid", "detail"):
         table.add_column(heading)
-    for service in status_of(get_settings()):
+    for service in found:
         table.add_row(service.name, service.state, service.address or "", str(service.pid or ""), service.detail or "")
-    Console().print(table)
+    out = Console(highlight=False)
+    out.print(table)
+    out.print(f"The stack in {home_of(get_settings())}", markup=False, soft_wrap=True)
+    return found
 
 
 @app.command()
@@ -206,14 +239,20 @@ def run(
     ] = None,
     processes: Annotated[int, typer.Option(min=0, help="Scorer processes; 0: the setting, or one per core.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before simulated data goes to servers of yours.")
+    ] = False,
 ) -> None:
     """Run the whole pipeline once: load features, seed, score, project; then say what came of it.
 
-    Brings up the local stack if it is not there, and leaves it up to be looked at.
+    Brings up the local stack if it is not there, and leaves it up to be looked at. Then it ends: `score/local` goes on
+    scoring what comes.
     """
     from cli.run import next_simulation, run_pipeline
     from infra.local import stack
 
+    if not yes:
+        _ask_before_simulating(simulated_customers=data is None, simulated_transactions=transactions is None)
     stack.up(get_settings(), members=None, progress=_progress)
     get_settings.cache_clear()
     start = None
@@ -234,6 +273,24 @@ def run(
         print(json.dumps(summary))
     else:
         _show(summary)
+
+
+def _ask_before_simulating(simulated_customers: bool, simulated_transactions: bool) -> None:
+    """Servers that the settings name may be those that others work with."""
+    from infra.local.registry import HAZELCAST, KAFKA, Registry, home_of
+
+    settings = get_settings()
+    named = Registry(home_of(settings)).named(settings)
+    wishes = []
+    if simulated_customers and HAZELCAST in named:
+        wishes.append(
+            f"put simulated customers in place of those in Hazelcast at {', '.join(settings.hazelcast.members or [])}"
+        )
+    if simulated_transactions and KAFKA in named:
+        topic = settings.kafka.topics.transactions
+        wishes.append(f"send simulated transactions to {topic} of Kafka at {settings.kafka.bootstrap_servers}")
+    if wishes:
+        typer.confirm(f"This would {' and '.join(wishes)}. Go on?", abort=True, err=True)
 
 
 app.command()(simulate)
@@ -274,6 +331,9 @@ def _progress(text: str) -> None:
 
 def main() -> None:
     """Run a command; tell errors that we foresaw in one line, with exit code 1."""
+    for name, like in unknown_variables().items():
+        hint = f": did you mean {like}?" if like else ""
+        console.print(f"warning: {name} is no setting, and does nothing{hint}", style="yellow", markup=False)
     try:
         app()
     except FraudflowError as error:

@@ -6,13 +6,22 @@ which the local stack writes while it is up.
 """
 
 import json
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from infra.aws.settings import AwsSettings
 from infra.errors import TerminalError
@@ -21,6 +30,10 @@ STACK_FILE = "stack.json"
 _CLOUD_API = "https://api.prefect.cloud/api"
 # Of a model that names none.
 _USUAL_THRESHOLD = 0.5
+
+
+def _kafka(name: str) -> str:
+    return f"FRAUDFLOW_KAFKA__{name.upper()}"
 
 
 class Topics(BaseModel):
@@ -71,11 +84,12 @@ class KafkaSettings(BaseModel):
             parts = ("sasl_mechanism", "sasl_username", "sasl_password")
             missing = [name for name in parts if getattr(self, name) is None]
             if missing:
-                raise ValueError(f"{self.security_protocol} needs {' and '.join(missing)} too")
+                raise ValueError(f"{self.security_protocol} needs {' and '.join(map(_kafka, missing))} too")
         elif self.sasl_mechanism:
-            raise ValueError(f"{self.sasl_mechanism} needs security_protocol SASL_SSL or SASL_PLAINTEXT")
+            raise ValueError(f"{self.sasl_mechanism} needs {_kafka('security_protocol')}=SASL_SSL or SASL_PLAINTEXT")
         if bool(self.ssl_certificate_location) != bool(self.ssl_key_location):
-            raise ValueError("a client's certificate needs both ssl_certificate_location and ssl_key_location")
+            names = map(_kafka, ("ssl_certificate_location", "ssl_key_location"))
+            raise ValueError(f"a client's certificate needs both {' and '.join(names)}")
         return self
 
 
@@ -162,7 +176,7 @@ class ScoringSettings(BaseModel):
 class TrainingSettings(BaseModel):
     """From history to a model, and where models are kept. Periods are of the transactions' own dates."""
 
-    label_delay_days: float = Field(default=7, ge=0, description="until a transaction's own is_fraud counts as known")
+    label_delay_days: float = Field(default=7, ge=0, description="until what is said of a transaction counts as known")
     undisputed_is_genuine: bool = Field(
         default=True, description="what nobody has spoken about after that time; false: not learnt from"
     )
@@ -368,6 +382,30 @@ def get_settings() -> Settings:
         raise TerminalError("; ".join(_told(problem) for problem in error.errors(include_input=False))) from None
     except SettingsError as error:
         raise TerminalError(str(error)) from None
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Variables and lines of .env that are named like a setting and are none, each with the setting that is like it."""
+    named = {name.upper() for name in (*os.environ, *DotEnvSettingsSource(Settings).env_vars)}
+    known = {name.upper() for name in _names(Settings, "FRAUDFLOW_")} | _NO_SETTINGS
+    unknown = sorted(name for name in named if name.startswith("FRAUDFLOW_") and name not in known)
+    return {name: next(iter(get_close_matches(name, known, 1)), None) for name in unknown}
+
+
+# Of the stack's own processes, and of the deployments on ECS.
+_NO_SETTINGS = {
+    "FRAUDFLOW_STACK_HOME",
+    "FRAUDFLOW_WORK_POOL",
+    "FRAUDFLOW_DEPLOYMENT_VERSION",
+    "FRAUDFLOW_DASHBOARD_LOGIN",
+}
+
+
+def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, of in model.model_fields.items():
+        yield prefix + name
+        if isinstance(of.annotation, type) and issubclass(of.annotation, BaseModel):
+            yield from _names(of.annotation, f"{prefix}{name}__")
 
 
 def _told(problem: Any) -> str:
