@@ -159,11 +159,11 @@ class FeatureStore:
         """
         with self._alone():
             current, loading = self.read_manifest(), self._manifest(_LOADING)
-            names = {CUSTOMERS, MERCHANTS, SNAPSHOTS}.union(*(one.counts for one in (current, loading) if one))
+            counts = {name: count for one in (current, loading) if one for name, count in one.counts.items()}
             if current:
-                self._write_manifest(_LOADING, current)
+                self._write_manifest(_LOADING, msgspec.structs.replace(current, counts=counts))
                 self._manifests.remove(_CURRENT)
-            for name in names:
+            for name in {CUSTOMERS, MERCHANTS, SNAPSHOTS, *counts}:
                 self._client.get_map(name).clear().result()
             self._manifests.remove(_LOADING)
 

@@ -79,13 +79,13 @@ def remove_from_hazelcast() -> list[str]:
     settings = get_settings()
     client = connect(settings.hazelcast)
     try:
+        store = FeatureStore(client)
+        manifest = store.read_manifest()
+        store.clear()  # first: where somebody loads, this is tried again, and would find the rest gone
         projection = Projection(client, settings)
         removed = [f"job {job}" for job in projection.drop()]
         counts = {name: client.get_map(name).size().result() for name in PROJECTED}
         projection.clear()
-        store = FeatureStore(client)
-        manifest = store.read_manifest()
-        store.clear()
         removed += [f"{count:,} entries of {name}" for name, count in counts.items() if count]
         return removed + ([f"features {manifest.version}"] if manifest else [])
     finally:
