@@ -96,8 +96,10 @@ def measure(bench: Bench) -> dict[str, dict[str, float]]:
 
 def _clear(bench: Bench) -> None:
     client = connect(bench.settings.hazelcast)
-    FeatureStore(client).clear()
-    client.shutdown()
+    try:
+        FeatureStore(client).clear()
+    finally:
+        client.shutdown()
 
 
 def _child(*arguments: str, env: dict[str, str] | None = None) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +78,8 @@ def export(file: Path, reason: Reason = None, key: Key = None) -> None:
     except OSError as error:
         raise InputError(file, f"cannot be written: {error.strerror}") from error
     finally:
-        part.unlink(missing_ok=True)  # card numbers are in it, and half of it is of no use
+        with suppress(OSError):  # or it would hide what went wrong
+            part.unlink()  # card numbers are in it, and half of it is of no use
     typer.echo(f"{written:,} originals written to {file}: repair the values, then `resend --repaired {file}`")
 
 

@@ -41,6 +41,7 @@ _PAGE = 200
 # A worker asks every few seconds. The states of a run that none has seen.
 _WORKER_SECONDS = 20.0
 _UNTAKEN = ("Scheduled", "Late")
+_BUSY, _UNKNOWN_TO_IT = {408, 429}, {401, 403}  # HTTP's words for "not now" and for a login that does not do
 _LOOK = "`fraudflow status` shows what runs, `fraudflow up` starts what does not"
 
 
@@ -100,7 +101,10 @@ def run_deployment(name: str, parameters: dict[str, Any], progress: Callable[[st
 def _client() -> Iterator[SyncPrefectClient]:
     url = get_settings().prefect_api_url
     if not url:
-        raise TerminalError("no Prefect: start the local stack with `fraudflow up`")
+        raise TerminalError(
+            "no Prefect: start the local stack with `fraudflow up`, for a stack on AWS with `fraudflow up --only "
+            "worker`, or name yours in FRAUDFLOW_PREFECT_API_URL"
+        )
     try:
         with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
             yield client
@@ -111,12 +115,15 @@ def _client() -> Iterator[SyncPrefectClient]:
         said = f"Prefect at {url} answers {response.status_code}: {response.text[:500]}"
         if _passes(error):
             raise TransientError(f"{said}. {_LOOK}") from error
-        raise TerminalError(f"{said}. Its login is in PREFECT_API_KEY or PREFECT_API_AUTH_STRING") from error
+        login = "Its login is in PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+        raise TerminalError(f"{said}. {login if response.status_code in _UNKNOWN_TO_IT else _LOOK}") from error
 
 
 def _passes(error: httpx.HTTPError) -> bool:
     """Whether the same question may be answered in a moment."""
-    return not isinstance(error, httpx.HTTPStatusError) or error.response.status_code >= 500
+    if not isinstance(error, httpx.HTTPStatusError):
+        return True
+    return error.response.status_code >= 500 or error.response.status_code in _BUSY
 
 
 def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], None]) -> None:

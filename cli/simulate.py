@@ -1,5 +1,6 @@
 """`fraudflow simulate`: files from the simulator."""
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -53,7 +54,8 @@ def simulate(
         except (OSError, pl.exceptions.PolarsError) as error:
             raise TerminalError(f"cannot write {path}: {error}") from error
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):  # or it would hide what went wrong
+                unfinished.unlink()
     console.print(f"{customers:,} customers, {merchants:,} merchants and {transactions:,} transactions in {out}")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import MAXYEAR, date
 from typing import Any
 
 import msgspec
@@ -123,8 +123,8 @@ def newest_day(kafka: KafkaSettings) -> date | None:
             days.append(
                 date.fromisoformat(msgspec.json.decode(record.value() or b"", type=_Dated).transaction_date[:10])
             )
-    # The calendar has no day after its last one.
-    return max((day for day in days if day < date.max), default=None)
+    # Simulated time goes on after it, and the calendar ends.
+    return max((day for day in days if day.year < MAXYEAR), default=None)
 
 
 def group_of(seed_id: str) -> str:

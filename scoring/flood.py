@@ -9,7 +9,10 @@ _SECONDS = 60.0
 
 
 class FloodFilter(logging.Filter):
-    """Lets a line of code log some times a minute, and then tells how often it would have. Errors all pass."""
+    """Lets a line of code log some times a minute; the first time after it, if one comes, tells how many were left out.
+
+    Errors all pass.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         """Args: `clock` tells seconds."""

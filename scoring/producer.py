@@ -283,7 +283,7 @@ class IdempotentProducer:
         except (KafkaException, BufferError) as error:
             self._producer.purge()
             raise Aborted(str(error)) from error
-        self._open = self._thread.submit(self._flush), book, committed
+        self._open = self._thread.submit(self._flush, self._producer), book, committed
 
     def ready(self) -> None:
         """Wait until the next batch may be sent: the one before is committed.
@@ -313,10 +313,10 @@ class IdempotentProducer:
             raise Aborted(str(error)) from error
         committed(arrived_ns)
 
-    def _flush(self) -> int:
-        unsent = self._producer.flush(self._timeout)
+    def _flush(self, producer: Producer) -> int:
+        unsent = producer.flush(self._timeout)
         if unsent or self._failure:
-            self._producer.purge()
+            producer.purge()
             raise Aborted(f"{unsent} messages were not sent: {self._failure or 'Kafka did not take them in time'}")
         return time.perf_counter_ns()
 

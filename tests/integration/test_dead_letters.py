@@ -155,6 +155,9 @@ def test_an_export_that_breaks_off_leaves_no_card_number(settings, tmp_path, mon
 def test_files_that_cannot_be_used_are_told_by_name(settings, tmp_path):
     with pytest.raises(InputError, match=r"nowhere/letters\.jsonl: cannot be written: No such file"):
         dead_letters_command.export(tmp_path / "nowhere" / "letters.jsonl")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/letters\.jsonl: cannot be written: Not a directory"):
+        dead_letters_command.export(tmp_path / "file" / "letters.jsonl")
     with pytest.raises(InputError, match=r"repaired\.jsonl: cannot be read: .*No such file"):
         dead_letters_command.send_again(repaired=tmp_path / "repaired.jsonl")
 

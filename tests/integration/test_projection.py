@@ -176,14 +176,14 @@ def test_what_was_dropped_is_gone(settings, client, projection):
 
 @pytest.mark.parametrize(("setting", "value"), [("TTL_SECONDS", 1), ("MAX_ENTRIES", 1_000)])
 def test_what_the_map_has_dropped_again_is_not_waited_for(settings, client, projection, monkeypatch, setting, value):
-    monkeypatch.setenv(f"FRAUDFLOW_PROJECTION__{setting}", str(value))
-    get_settings.cache_clear()
     produce(settings, [prediction(1)])
     projection.ensure()
     until(lambda: projection.size() == 1, what="the prediction in the map")
     client.get_map(PREDICTIONS).clear().result()
     with pytest.raises(TransientError, match="did not reach predictionResult"):
         wait_for_projection.fn(0)
+    monkeypatch.setenv(f"FRAUDFLOW_PROJECTION__{setting}", str(value))
+    get_settings.cache_clear()
     if setting == "TTL_SECONDS":
         (record,) = last_records(settings.kafka, settings.kafka.topics.predictions)
         until(lambda: time.time() > record.timestamp()[1] / 1000 + 1, what="the record's end")

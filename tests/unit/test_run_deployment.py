@@ -61,3 +61,15 @@ def test_a_prefect_that_wants_a_login(monkeypatch: pytest.MonkeyPatch, server: s
 def test_a_prefect_that_is_broken(monkeypatch: pytest.MonkeyPatch, server: str) -> None:
     with pytest.raises(TransientError, match="answers 500"):
         run(monkeypatch, f"{server}/500/api")
+
+
+def test_parameters_that_a_deployment_does_not_know_are_no_matter_of_logins(
+    monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    with pytest.raises(TerminalError, match=r"answers 422.*`fraudflow up`"):
+        run(monkeypatch, f"{server}/422/api")
+
+
+def test_a_prefect_that_has_no_time(monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    with pytest.raises(TransientError, match="answers 429"):
+        run(monkeypatch, f"{server}/429/api")

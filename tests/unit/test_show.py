@@ -35,3 +35,9 @@ def test_a_card_number_is_masked(text: object, shown: object):
 def test_in_a_note_whatever_may_be_one_is(text: str):
     assert "40000012" not in masked_note(text).replace(" ", "")
     assert masked_note("call 555 0123 at 10:30") == "call 555 0123 at 10:30"
+
+
+def test_a_long_row_of_digits_takes_no_longer_than_it_must():
+    row = "1 " * 20_000
+    assert masked(row) == row
+    assert masked(f"{row}{CARD}").endswith(HIDDEN)

@@ -164,3 +164,6 @@ def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path):
     with pytest.raises(TerminalError, match=r"cannot write .*transactions\.csv"):
         simulate(tmp_path, customers=10, merchants=14, transactions=5)
     assert not (tmp_path / "transactions.csv.part").exists()
+    (tmp_path / "transactions.csv.part").mkdir()
+    with pytest.raises(TerminalError, match=r"cannot write .*transactions\.csv"):
+        simulate(tmp_path, customers=10, merchants=14, transactions=5)
