@@ -76,8 +76,9 @@ class Admin:
 
     def __init__(self, kafka: KafkaSettings):
         self._said: list[KafkaError] = []
-        config = client_config(kafka)
-        config["error_cb"] = self._said.append
+        self._servers = kafka.bootstrap_servers
+        # What librdkafka would print of each try is in the error that ends them.
+        config = client_config(kafka) | {"error_cb": self._said.append, "log_level": 0}
         try:
             self.client = AdminClient(config)
         except KafkaException as error:
@@ -103,7 +104,7 @@ class Admin:
                 if time.monotonic() > deadline:
                     heard = [said for said in self._said if said.code() != KafkaError._ALL_BROKERS_DOWN]
                     why = KafkaException(heard[-1]) if heard else error
-                    raise explained(why, "Kafka does not answer") from error
+                    raise explained(why, f"Kafka at {self._servers} does not answer") from error
             else:
                 return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
@@ -271,6 +272,7 @@ def reader_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
+        "log_level": 0,
     }
 
 

@@ -38,7 +38,8 @@ class Baseline:
             with np.load(path, allow_pickle=False) as file:
                 return cls(file["keys"], file["bits"], file["versions"].tolist())
         except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile) as error:
-            raise TerminalError(f"{path} is no baseline; write one with --write-baseline: {error}") from error
+            reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+            raise TerminalError(f"{path} is no baseline; write one with --write-baseline{reason}") from error
 
     def write(self, path: Path) -> None:
         """Keep it: 16 bytes for each prediction, and no transaction number in clear.

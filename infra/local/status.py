@@ -26,6 +26,19 @@ class ServiceStatus:
     pid: int | None
     detail: str
 
+    @property
+    def well(self) -> bool:
+        """Whether it answers."""
+        return self.state == "running" or (self.state == "external" and self.detail == _ANSWERS)
+
+    @property
+    def ill(self) -> bool:
+        """Whether it should answer and does not."""
+        return not self.well and self.state != "stopped"
+
+
+_ANSWERS = "answers"
+
 
 def status_of(settings: Settings) -> list[ServiceStatus]:
     """All services, those included that the settings name."""
@@ -83,7 +96,7 @@ def _external(name: str, address: str, ask: Callable[[], object]) -> ServiceStat
         ask()
     except FraudflowError as error:
         return ServiceStatus(name, "external", address, None, str(error))
-    return ServiceStatus(name, "external", address, None, "answers")
+    return ServiceStatus(name, "external", address, None, _ANSWERS)
 
 
 def _local(registry: Registry, home: Path, name: str, answers: Callable[[Started], bool]) -> ServiceStatus:
