@@ -9,6 +9,7 @@ import pytest
 from dashboard.labels import Label
 from infra.projection_sql import PREDICTION_COLUMNS
 from infra.settings import ScoringSettings
+from scoring import feature_files
 from scoring.scorer import dead_letter
 from scoring.transaction import Reason, Rejected, Transaction
 from tests.conftest import PROJECT
@@ -39,3 +40,10 @@ def test_the_example_is_a_transaction():
 
 def test_every_reason_is_told():
     assert all(f"`{reason}`" in SECTIONS["DeadLetters"] for reason in Reason)
+
+
+def test_the_files_are_told_with_every_column_that_is_read():
+    text = (PROJECT / "docs" / "files.md").read_text()
+    told = {name for row in re.findall(r"^\| (`[^|]+`) \|", text, re.M) for name in re.findall(r"`([^`]+)`", row)}
+    read = {*feature_files._CUSTOMER_COLUMNS, *feature_files._MERCHANT_COLUMNS, *feature_files.FILES}
+    assert told == read - {feature_files.CUSTOMERS, feature_files.MERCHANTS}
