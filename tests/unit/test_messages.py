@@ -2,11 +2,12 @@
 
 import json
 import re
+from datetime import datetime
 
 import msgspec
 import pytest
 
-from dashboard.labels import Label
+from dashboard.labels import Label, decode
 from infra.projection_sql import PREDICTION_COLUMNS
 from infra.settings import ScoringSettings
 from scoring import feature_files
@@ -36,6 +37,14 @@ def test_each_field_is_told_and_no_other(topic: str, fields: tuple[str, ...]):
 def test_the_example_is_a_transaction():
     (example,) = re.findall(r"```json\n(.*?)```", SECTIONS["Transactions"], re.S)
     msgspec.json.decode(example, type=Transaction)
+
+
+def test_the_examples_of_labels_are_labels():
+    (example,) = re.findall(r"```json\n(.*?)```", SECTIONS["Labels"], re.S)
+    label = decode(example.encode())
+    assert label is not None
+    assert label.decides
+    assert datetime.fromisoformat(label.at).tzinfo
 
 
 def test_every_reason_is_told():
