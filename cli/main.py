@@ -16,7 +16,8 @@ from cli.bench import bench
 from cli.simulate import simulate
 from cli.verify import verify
 from infra.errors import FraudflowError
-from infra.settings import get_settings, unknown_variables
+from infra.setting_names import unknown_variables
+from infra.settings import get_settings
 
 if TYPE_CHECKING:
     from infra.local.status import ServiceStatus

@@ -6,9 +6,6 @@ which the local stack writes while it is up.
 """
 
 import json
-import os
-from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +14,6 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -382,30 +378,6 @@ def get_settings() -> Settings:
         raise TerminalError("; ".join(_told(problem) for problem in error.errors(include_input=False))) from None
     except SettingsError as error:
         raise TerminalError(str(error)) from None
-
-
-def unknown_variables() -> dict[str, str | None]:
-    """Variables and lines of .env that are named like a setting and are none, each with the setting that is like it."""
-    named = {name.upper() for name in (*os.environ, *DotEnvSettingsSource(Settings).env_vars)}
-    known = {name.upper() for name in _names(Settings, "FRAUDFLOW_")} | _NO_SETTINGS
-    unknown = sorted(name for name in named if name.startswith("FRAUDFLOW_") and name not in known)
-    return {name: next(iter(get_close_matches(name, known, 1)), None) for name in unknown}
-
-
-# Of the stack's own processes, and of the deployments on ECS.
-_NO_SETTINGS = {
-    "FRAUDFLOW_STACK_HOME",
-    "FRAUDFLOW_WORK_POOL",
-    "FRAUDFLOW_DEPLOYMENT_VERSION",
-    "FRAUDFLOW_DASHBOARD_LOGIN",
-}
-
-
-def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    for name, of in model.model_fields.items():
-        yield prefix + name
-        if isinstance(of.annotation, type) and issubclass(of.annotation, BaseModel):
-            yield from _names(of.annotation, f"{prefix}{name}__")
 
 
 def _told(problem: Any) -> str:

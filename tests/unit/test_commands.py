@@ -5,7 +5,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from infra.local import stack
-from infra.settings import get_settings, unknown_variables
+from infra.setting_names import unknown_variables
+from infra.settings import Settings, get_settings
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +63,7 @@ def test_servers_of_its_own_are_not_asked_about():
 
 def test_a_setting_that_is_none_is_told_with_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch, tmp_path):
     (tmp_path / ".env").write_text("FRAUDFLOW_SCORING__MODELL=x\nFRAUDFLOW_SCORING__PROCESSES=2\nPATH_OF_MINE=1\n")
-    monkeypatch.setitem(
-        get_settings.__wrapped__.__globals__["Settings"].model_config, "env_file", str(tmp_path / ".env")
-    )
+    monkeypatch.setitem(Settings.model_config, "env_file", str(tmp_path / ".env"))
     monkeypatch.setenv("FRAUDFLOW_KAFKA__BOOTSTRAP_SERVER", "kafka:9092")
     monkeypatch.setenv("FRAUDFLOW_KAFKA__TOPICS__PREDICTIONS", "Predictions")
     monkeypatch.setenv("FRAUDFLOW_AWS__REGION", "us-east-1")
