@@ -131,7 +131,8 @@ def promote(
     ] = None,
     as_of: AsOf = None,
     even_if_worse: Annotated[
-        bool, typer.Option("--even-if-worse", help="To go back to an earlier model, for example.")
+        bool,
+        typer.Option("--even-if-worse", help="Or not to be compared: for going back to an earlier model."),
     ] = False,
 ) -> None:
     """Let a model score, if it is not worse than the one that does: left out, the challenger.

@@ -30,37 +30,52 @@ def history_of(named: str | None) -> HistoryOf:
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
-def compare_with_champion(named: str | None, history: str, as_of: datetime | None) -> dict[str, Any]:
-    """Judge a version and the champion on the newest labelled transactions; neither has learnt from them, if it can be.
+def find_both(named: str | None) -> dict[str, str]:
+    """The version that is to be promoted, and the champion.
 
     Returns:
-        `number` in the registry, `version`, `champion`, `refusal` (None, if it is not worse), `table` and `rows`.
+        `number` in the registry, `version` and `champion`.
+
+    Raises:
+        TerminalError: it is the champion already.
     """
-    from training import report
-    from training.comparison import LEARNT, compare
     from training.registry import CHAMPION, Registry
 
     settings = get_settings()
     registry = Registry(settings)
-    data = Dataset.load(Path(history))
     version = registry.version(named)
-    new = unpack_model(registry.package(version))
-    old = unpack_model(champion_of(ModelStore(settings.kafka), settings))
-    if new.manifest.version == old.manifest.version:
+    new, old = registry.package(version).version, champion_of(ModelStore(settings.kafka), settings).version
+    if new == old:
         # Scorers know it before the registry does, and the promotion may have ended in between.
         registry.set_alias(CHAMPION, version)
-        raise TerminalError(f"{new.manifest.version} is the champion already")
+        raise TerminalError(f"{new} is the champion already")
+    return {"number": version.version, "version": new, "champion": old}
+
+
+@task(retries=2, retry_delay_seconds=5, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
+def compare_with_champion(number: str, history: str, as_of: datetime | None) -> dict[str, Any]:
+    """Judge a version and the champion on the newest labelled transactions; neither has learnt from them, if it can be.
+
+    Returns:
+        `champion`, with a word on whether it may have; `refusal` (None, if it is not worse), `table` and `rows`.
+    """
+    from training import report
+    from training.comparison import LEARNT, compare
+    from training.registry import Registry
+
+    settings = get_settings()
+    registry = Registry(settings)
+    data = Dataset.load(Path(history))
+    new = unpack_model(registry.package(registry.version(number)))
+    old = unpack_model(champion_of(ModelStore(settings.kafka), settings))
     part, known = _newest_rows(data, settings.training, new, old, as_of)
     judged = compare(data, part, new, old, settings)
-    titles = {
-        f"challenger {new.manifest.version}": judged.challenger,
-        f"champion {old.manifest.version}{LEARNT if known else ''}": judged.champion,
-    }
-    get_run_logger().info("on %s rows: %s", f"{len(part.rows):,}", judged.refusal or "the challenger is not worse")
+    champion = f"champion {old.manifest.version}{LEARNT if known else ''}"
+    titles = {f"challenger {new.manifest.version}": judged.challenger, champion: judged.champion}
+    verdict = judged.refusal or "the challenger is not worse"
+    get_run_logger().info("on %s rows, against the %s: %s", f"{len(part.rows):,}", champion, verdict)
     return {
-        "number": version.version,
-        "version": new.manifest.version,
-        "champion": old.manifest.version,
+        "champion": champion,
         "refusal": judged.refusal,
         "table": report.table(titles),
         "rows": len(part.rows),

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 
 from flows.promote import promote
-from infra.errors import FraudflowError, TerminalError, TransientError
+from infra.errors import FraudflowError, InputError, TerminalError, TransientError
 from infra.model_store import ModelStore
 from infra.settings import Settings, get_settings
 from scoring.feature_files import read_feature_files
@@ -88,6 +88,18 @@ def test_a_champion_that_came_during_the_comparison_is_not_replaced(
     with pytest.raises(TerminalError, match="is the champion already"):
         promote()
     assert registry.version(CHAMPION).model_version == CHALLENGING.version
+
+
+def test_the_way_back_is_open_where_nothing_can_be_compared(registry: Registry, settings: Settings, tmp_path: Path):
+    nowhere = {"transactions": str(tmp_path / "gone.csv"), "data": str(tmp_path / "data")}
+    with pytest.raises(InputError, match=r"gone\.csv"):
+        promote(**nowhere)
+    assert promote(**nowhere, even_if_worse=True)["replaced"] == FIRST.version
+    standing = ModelStore(settings.kafka).read().roles
+    assert standing is not None
+    assert "promoted uncompared" in standing.why
+    with pytest.raises(TerminalError, match="is the champion already"):
+        promote(version="1", even_if_worse=True)
 
 
 def test_other_customers_are_compared_on_and_their_history_is_kept(registry: Registry, tmp_path: Path):
