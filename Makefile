@@ -15,8 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-demo: .venv/.ready ## Set everything up and run the whole pipeline on 100,000 simulated transactions
-	@$(RUN)/fraudflow run
+demo: .venv/.ready ## Set everything up and run the whole pipeline on 100,000 simulated transactions; ARGS="--yes"
+	@$(RUN)/fraudflow run $(ARGS)
 
 up: .venv/.ready ## Start the local stack
 	@$(RUN)/fraudflow up
@@ -25,7 +25,7 @@ down: .venv/.ready ## Stop the local stack
 	@$(RUN)/fraudflow down
 
 status: .venv/.ready ## Show the local stack
-	@$(RUN)/fraudflow status
+	@$(RUN)/fraudflow status || true
 
 # Three at a time, each with servers of its own: much of their time is waiting. A file stays together, for its fixtures,
 # and the many small ones come last, so that all end at the same time.

@@ -3,7 +3,6 @@
 import json
 import os
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -78,8 +77,12 @@ def export(file: Path, reason: Reason = None, key: Key = None) -> None:
     except OSError as error:
         raise InputError(file, f"cannot be written: {error.strerror}") from error
     finally:
-        with suppress(OSError):  # or it would hide what went wrong
-            part.unlink()  # card numbers are in it, and half of it is of no use
+        try:
+            part.unlink()  # half of it is of no use
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # it was not made, or is whole and has its name
+        except OSError as error:
+            typer.echo(f"{part} is left, with card numbers in it: {error.strerror}", err=True)
     typer.echo(f"{written:,} originals written to {file}: repair the values, then `resend --repaired {file}`")
 
 

@@ -15,7 +15,7 @@ from cli import dead_letters, models
 from cli.bench import bench
 from cli.simulate import simulate
 from cli.verify import verify
-from infra.errors import FraudflowError
+from infra.errors import FraudflowError, TerminalError
 from infra.setting_names import unknown_variables
 from infra.settings import get_settings
 
@@ -149,7 +149,6 @@ def teardown(
         ecs.teardown(stack, _progress)
         return
     from cli.run import run_deployment
-    from infra.errors import TerminalError
     from infra.local import stack as local
 
     _refuse({"--stack": stack}, Target.ecs)
@@ -200,7 +199,6 @@ def dashboard(
     `fraudflow up` starts one too. Whoever listens on more than 127.0.0.1 (FRAUDFLOW_DASHBOARD__ADDRESS) should ask
     people to log in (FRAUDFLOW_DASHBOARD__SECRETS).
     """
-    from infra.errors import TerminalError
     from infra.local import dashboard_server
     from infra.local.registry import home_of
 
@@ -290,8 +288,15 @@ def _ask_before_simulating(simulated_customers: bool, simulated_transactions: bo
     if simulated_transactions and KAFKA in named:
         topic = settings.kafka.topics.transactions
         wishes.append(f"send simulated transactions to {topic} of Kafka at {settings.kafka.bootstrap_servers}")
-    if wishes:
-        typer.confirm(f"This would {' and '.join(wishes)}. Go on?", abort=True, err=True)
+    if not wishes:
+        return
+    if not _somebody_is_there():
+        raise TerminalError(f"this would {' and '.join(wishes)}: say so with --yes")
+    typer.confirm(f"This would {' and '.join(wishes)}. Go on?", abort=True, err=True)
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 app.command()(simulate)
@@ -332,10 +337,10 @@ def _progress(text: str) -> None:
 
 def main() -> None:
     """Run a command; tell errors that we foresaw in one line, with exit code 1."""
-    for name, like in unknown_variables().items():
-        hint = f": did you mean {like}?" if like else ""
-        console.print(f"warning: {name} is no setting, and does nothing{hint}", style="yellow", markup=False)
     try:
+        for name, like in unknown_variables().items():
+            hint = f": did you mean {like}?" if like else ""
+            console.print(f"warning: {name} is no setting, and does nothing{hint}", style="yellow", markup=False)
         app()
     except FraudflowError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)

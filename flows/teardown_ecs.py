@@ -41,9 +41,12 @@ def teardown_ecs(stack: str | None = None) -> dict[str, Any]:
     removed += remove_work_pool(name)
     try:
         left = look_for_leftovers(name)
+        looks = (
+            "Three looks agree on that: what was written down at its creation, AWS's word on the tag, and every name."
+        )
     except FraudflowError as error:
-        left = [f"perhaps something, for nobody could look: {error}"]
-    _report(name, cancelled, removed, left, failures)
+        left, looks = [f"perhaps something, for nobody could look: {error}"], ""
+    _report(name, cancelled, removed, left, failures, looks)
     if left:
         causes = "".join(f"\n- {failure}" for failure in failures)
         raise TerminalError(
@@ -59,7 +62,9 @@ def teardown_ecs(stack: str | None = None) -> dict[str, Any]:
     return {"removed": removed, "runs_cancelled": len(cancelled)}
 
 
-def _report(name: str, cancelled: list[str], removed: list[str], left: list[str], failures: list[str]) -> None:
+def _report(
+    name: str, cancelled: list[str], removed: list[str], left: list[str], failures: list[str], looks: str
+) -> None:
     listing = "\n".join(f"- {thing}" for thing in removed) or "- nothing was there"
     verdict = "**Left:**\n\n" + "\n".join(f"- {thing}" for thing in left) if left else "Nothing is left."
     wrong = "What went wrong on the way:\n\n" + "\n".join(f"- {failure}" for failure in failures) if failures else ""
@@ -68,7 +73,7 @@ def _report(name: str, cancelled: list[str], removed: list[str], left: list[str]
 
 {verdict}
 
-Three looks agree on that: what was written down at its creation, what AWS says carries the tag, and every name.
+{looks}
 
 {len(cancelled)} flow runs cancelled. Removed:
 

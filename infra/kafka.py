@@ -77,7 +77,7 @@ class Admin:
     def __init__(self, kafka: KafkaSettings):
         self._said: list[KafkaError] = []
         self._servers = kafka.bootstrap_servers
-        # What librdkafka would print of each try is in the error that ends them.
+        # What librdkafka would print of each try is in the error that `topics` ends with: it is what is asked first.
         config = client_config(kafka) | {"error_cb": self._said.append, "log_level": 0}
         try:
             self.client = AdminClient(config)
@@ -219,8 +219,9 @@ def delete_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
 def group_members(kafka: KafkaSettings, group_id: str) -> int:
     """The number of consumers that are in a group now."""
     try:
-        client = Admin(kafka).client
-        group = client.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_SECONDS)[group_id]
+        admin = Admin(kafka)
+        admin.topics()
+        group = admin.client.describe_consumer_groups([group_id], request_timeout=REQUEST_TIMEOUT_SECONDS)[group_id]
         return len(group.result().members)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
@@ -272,7 +273,6 @@ def reader_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
-        "log_level": 0,
     }
 
 

@@ -1,9 +1,11 @@
 """What commands refuse before anything happens, and what they ask first."""
 
 import pytest
+from click import unstyle
 from typer.testing import CliRunner
 
 from cli.main import app
+from infra.errors import TerminalError
 from infra.local import stack
 from infra.setting_names import unknown_variables
 from infra.settings import Settings, get_settings
@@ -25,7 +27,7 @@ def _elsewhere(tmp_path, monkeypatch: pytest.MonkeyPatch):
 
 def call(*arguments: str, answer: str = "") -> tuple[int, str]:
     result = CliRunner().invoke(app, [*arguments], input=answer)
-    return result.exit_code, result.output
+    return result.exit_code, unstyle(result.output)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,9 @@ def test_simulated_data_goes_to_servers_of_others_only_when_somebody_says_so(mon
     monkeypatch.setenv("FRAUDFLOW_KAFKA__BOOTSTRAP_SERVERS", "kafka.example.com:9092")
     monkeypatch.setenv("FRAUDFLOW_HAZELCAST__MEMBERS", '["hazelcast.example.com:5701"]')
     get_settings.cache_clear()
+    with pytest.raises(TerminalError, match=r"kafka\.example\.com:9092.*: say so with --yes"):
+        CliRunner().invoke(app, ["run"], catch_exceptions=False)
+    monkeypatch.setattr("cli.main._somebody_is_there", lambda: True)
     code, told = call("run", answer="n\n")
     assert code == 1
     assert "send simulated transactions to Transactions of Kafka at kafka.example.com:9092" in told
@@ -81,5 +86,12 @@ def test_status_can_be_asked_by_a_script():
 
 
 def test_what_cannot_be_torn_down_says_what_can():
-    code, _ = call("teardown")
-    assert code == 1
+    with pytest.raises(TerminalError, match="`fraudflow down` ends processes that are left"):
+        CliRunner().invoke(app, ["teardown"], catch_exceptions=False)
+
+
+def test_a_file_of_settings_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    (tmp_path / ".env").write_bytes(b"FRAUDFLOW_SCORING__PROCESSES=\xff")
+    monkeypatch.setitem(Settings.model_config, "env_file", str(tmp_path / ".env"))
+    with pytest.raises(TerminalError, match=r"\.env of this folder cannot be read"):
+        unknown_variables()
