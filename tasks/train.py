@@ -76,9 +76,7 @@ def require_training() -> None:
         TerminalError: it is not.
     """
     if any(find_spec(name) is None for name in ("lightgbm", "mlflow", "onnxmltools", "optuna", "sklearn")):
-        raise TerminalError(
-            "training needs fraudflow's extra `train`: install it, then start the worker anew (`fraudflow down`, `up`)"
-        )
+        raise TerminalError("training needs fraudflow's extra `train`, where the worker runs: `make .venv/.tested`")
 
 
 @dataclass(frozen=True)
