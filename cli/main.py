@@ -340,7 +340,9 @@ def main() -> None:
     try:
         for name, like in unknown_variables().items():
             hint = f": did you mean {like}?" if like else ""
-            console.print(f"warning: {name} is no setting, and does nothing{hint}", style="yellow", markup=False)
+            console.print(
+                f"warning: {name} is no setting, and does nothing{hint}", style="yellow", markup=False, soft_wrap=True
+            )
         app()
     except FraudflowError as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
