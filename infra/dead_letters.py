@@ -21,10 +21,10 @@ from infra.kafka import (
     REQUEST_TIMEOUT_SECONDS,
     client_config,
     explained,
+    init_transactions,
     lost_or_explained,
     partitions,
     reader_config,
-    wait_for_brokers,
 )
 from infra.partitioner import shares
 from infra.settings import KafkaSettings
@@ -190,8 +190,7 @@ def resend(kafka: KafkaSettings, keys: set[str], repaired: dict[str, bytes]) -> 
     )
     try:
         # Shuts out a resend that is under way elsewhere; only then it is certain which letters are open.
-        wait_for_brokers(producer, kafka.topics.transactions)
-        producer.init_transactions(REQUEST_TIMEOUT_SECONDS)
+        init_transactions(producer, kafka.topics.transactions, REQUEST_TIMEOUT_SECONDS)
         letters = [letter for letter in open_letters(kafka) if letter.key in keys]
         sent: set[str] = set()
         topic = kafka.topics.transactions

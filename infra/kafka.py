@@ -71,6 +71,12 @@ def wait_for_brokers(client: Consumer | Producer, topic: str, timeout: float = R
     client.list_topics(topic, timeout)
 
 
+def init_transactions(producer: Producer, topic: str, timeout: float) -> None:
+    """Let a new producer find its brokers; then end what a predecessor of its transactional id has left open."""
+    wait_for_brokers(producer, topic, min(timeout, REQUEST_TIMEOUT_SECONDS))
+    producer.init_transactions(timeout)
+
+
 class Admin:
     """An admin client that hears why a broker refuses it: librdkafka tells a callback, and keeps trying."""
 

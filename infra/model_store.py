@@ -16,7 +16,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.errors import TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, lost_or_explained, wait_for_brokers
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, init_transactions, lost_or_explained
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
 
@@ -288,8 +288,7 @@ class _Writer:
     def __enter__(self) -> Producer:
         producer = Producer(self._config)
         try:
-            wait_for_brokers(producer, self._topic)
-            producer.init_transactions(REQUEST_TIMEOUT_SECONDS)
+            init_transactions(producer, self._topic, REQUEST_TIMEOUT_SECONDS)
         except KafkaException as error:
             raise explained(error, f"cannot write to {self._topic}") from error
         return producer

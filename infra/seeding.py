@@ -23,10 +23,10 @@ from infra.kafka import (
     REFUSED_RECORD,
     REQUEST_TIMEOUT_SECONDS,
     client_config,
+    init_transactions,
     last_records,
     lost_or_explained,
     patiently,
-    wait_for_brokers,
 )
 from infra.settings import KafkaSettings
 from infra.transaction_sources import Records, Source
@@ -156,8 +156,7 @@ class _Seeding:
     def __enter__(self) -> "_Seeding":
         try:
             # Ends what an earlier try left open, and shuts that try out if it still lives.
-            wait_for_brokers(self._producer, self._topic)
-            self._producer.init_transactions(2 * REQUEST_TIMEOUT_SECONDS)
+            init_transactions(self._producer, self._topic, 2 * REQUEST_TIMEOUT_SECONDS)
             self.sent = self._committed()
         except BaseException:
             self._give_up()

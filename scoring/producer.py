@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.daemon import LATE_SECONDS, DaemonThread
-from infra.kafka import client_config, wait_for_brokers
+from infra.kafka import client_config, init_transactions
 from infra.settings import KafkaSettings, ScoringSettings
 
 # How long the offsets of a batch may take to be sent: usually some ms. What is left too early costs a batch that is
@@ -45,8 +45,7 @@ class _Client:
     def start(self, timeout: float) -> Producer:
         """Make it, and end what its predecessor left under way."""
         producer = Producer(self._config)
-        wait_for_brokers(producer, self._topic, timeout)
-        producer.init_transactions(timeout)
+        init_transactions(producer, self._topic, timeout)
         self.producer = producer
         return producer
 
