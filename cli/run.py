@@ -28,7 +28,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.pipeline import SUMMARY_TYPE
-from infra.errors import TerminalError, TransientError
+from infra.errors import TerminalError, TransientError, passes
 from infra.seeding import newest_day
 from infra.settings import KafkaSettings, get_settings
 from simulator.transactions import START
@@ -41,7 +41,7 @@ _PAGE = 200
 # A worker asks every few seconds. The states of a run that none has seen.
 _WORKER_SECONDS = 20.0
 _UNTAKEN = ("Scheduled", "Late")
-_BUSY, _UNKNOWN_TO_IT = {408, 429}, {401, 403}  # HTTP's words for "not now" and for a login that does not do
+_UNKNOWN_TO_IT = {401, 403}  # HTTP's words for a login that does not do
 _LOOK = "`fraudflow status` shows what runs, `fraudflow up` starts what does not"
 
 
@@ -121,9 +121,7 @@ def _client() -> Iterator[SyncPrefectClient]:
 
 def _passes(error: httpx.HTTPError) -> bool:
     """Whether the same question may be answered in a moment."""
-    if not isinstance(error, httpx.HTTPStatusError):
-        return True
-    return error.response.status_code >= 500 or error.response.status_code in _BUSY
+    return not isinstance(error, httpx.HTTPStatusError) or passes(error.response.status_code)
 
 
 def _follow(client: SyncPrefectClient, run_id: UUID, progress: Callable[[str], None]) -> None:

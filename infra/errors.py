@@ -13,6 +13,11 @@ class TerminalError(FraudflowError):
     """Trying again changes nothing until somebody mends the input or the settings. Told at once."""
 
 
+def passes(status: int) -> bool:
+    """Whether HTTP's answer of this status may be another one in a moment: the server fails, or says "not now"."""
+    return status >= 500 or status in {408, 429}
+
+
 class InputError(TerminalError):
     """A file or a row of it cannot be used."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from infra.errors import TerminalError
+from infra.local.processes import tail
 from scoring.metrics import Counters
 from scoring.worker import EXIT_TERMINAL
 
@@ -24,7 +25,6 @@ LONGEST_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
 # Below Prefect's 30 s between a cancellation and the kill.
 DRAIN_SECONDS = 20.0
-_TAIL_BYTES = 16_384
 
 _COUNTS = tuple(count.name for count in fields(Counters) if count.default == 0)
 
@@ -206,7 +206,5 @@ def _close(slot: _Slot) -> None:
 
 def _last_line(log: Path) -> str:
     """What a scorer logged last, without the time and the name that stand before it."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        lines = file.read().decode(errors="replace").strip().splitlines()
+    lines = tail(log).strip().splitlines()
     return lines[-1].rpartition(" ERROR scoring.worker ")[2] if lines else "no log"

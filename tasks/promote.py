@@ -44,7 +44,7 @@ def find_both(named: str | None) -> dict[str, str]:
     settings = get_settings()
     registry = Registry(settings)
     version = registry.version(named)
-    new, old = registry.package(version).version, champion_of(ModelStore(settings.kafka), settings).version
+    new, old = version.model_version, champion_of(ModelStore(settings.kafka), settings).version
     if new == old:
         # Scorers know it before the registry does, and the promotion may have ended in between.
         registry.set_alias(CHAMPION, version)

@@ -27,7 +27,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from infra.errors import TerminalError, TransientError
+from infra.errors import TerminalError, TransientError, passes
 from infra.model_store import Package
 from infra.settings import Settings
 from scoring.model import read_package
@@ -36,7 +36,6 @@ from training.served import MODEL_FILE
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _FOLDER = "model"
-_PASSING = {408, 429}  # HTTP's words for "not now"
 
 
 @dataclass(frozen=True)
@@ -199,10 +198,9 @@ class Registry:
         try:
             yield
         except MlflowException as error:
-            status = error.get_http_status_code()
-            if 400 <= status < 500 and status not in _PASSING:
-                raise TerminalError(f"MLflow at {self.uri} refuses: {error}") from error
-            raise TransientError(f"MLflow at {self.uri} does not answer as it should: {error}") from error
+            if passes(error.get_http_status_code()):
+                raise TransientError(f"MLflow at {self.uri} does not answer as it should: {error}") from error
+            raise TerminalError(f"MLflow at {self.uri} refuses: {error}") from error
         except OSError as error:
             raise TransientError(f"the files of MLflow at {self.uri} cannot be moved: {error}") from error
 

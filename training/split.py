@@ -60,7 +60,7 @@ def split_by_time(dataset: Dataset, settings: TrainingSettings, as_of: datetime 
     Raises:
         TerminalError: it is too short, or a part has not both fraud and genuine rows.
     """
-    now = round(as_of.replace(tzinfo=as_of.tzinfo or UTC).timestamp()) if as_of else end_of(dataset)
+    now = _now(dataset, as_of)
     labels = known_labels(dataset, now, settings)
     if not (labels != UNKNOWN).any():
         raise TerminalError(
@@ -93,7 +93,7 @@ def newest_part(dataset: Dataset, settings: TrainingSettings, after: int, as_of:
     Raises:
         TerminalError: it has not both fraud and genuine rows.
     """
-    now = round(as_of.replace(tzinfo=as_of.tzinfo or UTC).timestamp()) if as_of else end_of(dataset)
+    now = _now(dataset, as_of)
     labels = known_labels(dataset, now, settings)
     known = labels != UNKNOWN
     newest = int(dataset.time[known].max()) if known.any() else after
@@ -127,6 +127,10 @@ def thinned(part: Part, most: int) -> tuple[NDArray[np.intp], NDArray[np.float32
 def _part(labels: NDArray[np.int8], chosen: NDArray[np.bool_]) -> Part:
     rows = np.flatnonzero(chosen)
     return Part(rows, labels[rows])
+
+
+def _now(dataset: Dataset, as_of: datetime | None) -> int:
+    return round(as_of.replace(tzinfo=as_of.tzinfo or UTC).timestamp()) if as_of else end_of(dataset)
 
 
 def _span(dataset: Dataset) -> float:
