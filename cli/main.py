@@ -74,18 +74,18 @@ def down() -> None:
     console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 
-def _refuse(given: dict[str, Any], target: "Target") -> None:
-    """Refuse options that are of the other target: ignored, they would mean something else than what was asked for."""
-    for name, value in given.items():
-        if value:
-            raise typer.BadParameter(f"{name} is for --target {target}")
-
-
 class Target(StrEnum):
     """Where the pipeline runs."""
 
     local = "local"
     ecs = "ecs"
+
+
+def _refuse(given: dict[str, Any], target: Target) -> None:
+    """Refuse options that are of the other target: ignored, they would mean something else than what was asked for."""
+    for name, value in given.items():
+        if value:
+            raise typer.BadParameter(f"{name} is for --target {target}")
 
 
 @app.command()

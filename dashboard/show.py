@@ -132,7 +132,8 @@ def _mask_cards(match: re.Match[str]) -> str:
     groups = re.split(r"([ -])", match[0])  # groups and what stands between them, in turn
     at = 0
     while at < len(groups):
-        for end in range(min(len(groups), at + 2 * _CARD_SIZES.stop - 3), at, -2):
+        # A card has no more groups than digits, and one separator less.
+        for end in range(min(len(groups), at + 2 * _CARD_SIZES[-1] - 1), at, -2):
             digits = "".join(groups[at:end:2])
             if _is_card(digits):
                 groups[at:end] = [_stars(digits)]

@@ -27,8 +27,8 @@ from botocore.exceptions import (
 
 from infra.errors import FraudflowError, TerminalError, TransientError
 
-# boto3 itself tries five times within seconds; Prefect's task, which comes after, waits longer.
 T = TypeVar("T")
+# boto3 itself tries five times within seconds; Prefect's task, which comes after, waits longer.
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=30)
 
 _THROTTLED = {
