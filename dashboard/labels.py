@@ -1,10 +1,10 @@
 """What people say about transactions: a record of the topic `Labels`, which the next model learns from."""
 
-from contextlib import suppress
-
 import msgspec
 
-FRAUD, GENUINE, ASKED = "fraud", "genuine", "asked"
+from infra.labels import FRAUD, GENUINE, decode_verdict
+
+ASKED = "asked"
 VERDICTS = {FRAUD: "Fraud", GENUINE: "Genuine", ASKED: "Customer asked"}
 
 
@@ -52,21 +52,11 @@ _decode = msgspec.json.Decoder(Label).decode
 
 def decode(value: bytes | None) -> Label | None:
     """None for what is no label: other people write to the topic too, and of theirs the fields count that all have."""
-    for read in (_decode, _decode_least):
-        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-            return read(value or b"")
-    return None
-
-
-class _Least(msgspec.Struct):
-    transaction_number: str
-    verdict: str
-    at: str | None = None
-
-
-def _decode_least(value: bytes) -> Label:
-    least = msgspec.json.decode(value, type=_Least)
-    return Label(least.transaction_number, least.verdict, at=least.at or "")
+    try:
+        return _decode(value or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        least = decode_verdict(value)
+    return Label(least.transaction_number, least.verdict, at=least.at or "") if least else None
 
 
 def encode(label: Label) -> bytes:

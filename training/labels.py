@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.kafka import partitions
+from infra.labels import FRAUD, GENUINE, decode_verdict
 from infra.settings import KafkaSettings, TrainingSettings
 from infra.topic_reader import TopicReader
 from scoring.features import Batch
@@ -49,15 +49,8 @@ class Heard:
     """When it was there, on the clock of `time`."""
 
 
-class _Label(msgspec.Struct):
-    transaction_number: str
-    verdict: str
-    at: str | None = None
-
-
-_decode = msgspec.json.Decoder(_Label).decode
 # "asked" is a verdict too: that nobody knows yet.
-_KNOWING = {"fraud": True, "genuine": False}
+_KNOWING = {FRAUD: True, GENUINE: False}
 
 
 def read_labels(kafka: KafkaSettings) -> dict[str, Said]:
@@ -73,7 +66,7 @@ def read_labels(kafka: KafkaSettings) -> dict[str, Said]:
     try:
         for messages in reader.read(reader.starts(), reader.ends(), lambda _: None):
             for message in messages:
-                label = _decoded(message.value())
+                label = decode_verdict(message.value())
                 if label is not None and label.verdict in _KNOWING:
                     said = Said(_KNOWING[label.verdict], _moment(label.at, message.timestamp()[1]))
                     before = found.get(label.transaction_number)
@@ -83,14 +76,6 @@ def read_labels(kafka: KafkaSettings) -> dict[str, Said]:
     finally:
         reader.close()
     return found
-
-
-def _decoded(value: bytes | None) -> _Label | None:
-    """None for what is no label: other people may write to the topic too."""
-    try:
-        return _decode(value) if value else None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
 
 
 def _moment(text: str | None, arrived_ms: int) -> float:
