@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from infra.aws import containers
 from infra.aws.access import (
     Statement,
@@ -17,7 +15,7 @@ from infra.aws.access import (
     scorer_statements,
     worker_statements,
 )
-from infra.aws.client import code, explaining
+from infra.aws.client import explaining, unless_missing
 from infra.aws.containers import DASHBOARD, FLOWS, MEMBERS, METERED, ROLES, SCORERS, SERVICES, WORKER
 from infra.aws.messaging import queue_arn, rule_name
 from infra.aws.network import EVERYWHERE, Rule, interface_pattern, subnet_cidrs
@@ -71,11 +69,9 @@ def image(stack: Stack, role: str) -> str:
     target = "member" if role == MEMBERS else "app"
     tag = f"{target}-{aws.image_tag}"
     registry = f"{stack.account}.dkr.ecr.{stack.region}.amazonaws.com"
-    try:
-        found = stack.api("ecr").describe_images(repositoryName=stack.prefix, imageIds=[{"imageTag": tag}])
-    except ClientError as error:
-        if code(error) != "ImageNotFoundException":
-            raise
+    ask, wanted = stack.api("ecr").describe_images, {"repositoryName": stack.prefix, "imageIds": [{"imageTag": tag}]}
+    found = unless_missing(lambda: ask(**wanted)["imageDetails"][0]["imageDigest"], "ImageNotFoundException")
+    if found is None:
         platform = "linux/arm64" if aws.cpu_architecture == "ARM64" else "linux/amd64"
         name = f"{registry}/{stack.prefix}:{tag}"
         raise TerminalError(
@@ -83,8 +79,8 @@ def image(stack: Stack, role: str) -> str:
             f"  aws ecr get-login-password --region {stack.region} | "
             f"docker login --username AWS --password-stdin {registry}\n"
             f"  docker build --platform {platform} --target {target} --tag {name} . && docker push {name}"
-        ) from error
-    return f"{registry}/{stack.prefix}@{found['imageDetails'][0]['imageDigest']}"
+        )
+    return f"{registry}/{stack.prefix}@{found}"
 
 
 def _network(stack: Stack) -> list[Step]:
