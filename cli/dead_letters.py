@@ -14,6 +14,7 @@ from rich.text import Text
 from infra.dead_letters import DeadLetter, open_letters, originals, resend
 from infra.errors import InputError
 from infra.settings import get_settings
+from infra.whole_file import part_of, written_whole
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -63,26 +64,22 @@ def export(file: Path, reason: Reason = None, key: Key = None) -> None:
     They are as they were sent: card numbers are not masked, and only you may read the file.
     """
     written = 0
-    # Made anew: a file that is there may be for others to read, and stays as it is until all is written.
-    part = file.with_name(file.name + ".part")
+    part = part_of(file)
     try:
-        part.unlink(missing_ok=True)
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            for original in originals(get_settings().kafka, _chosen(reason, key)):
-                value = original.value.decode(errors="surrogateescape")
-                out.write(json.dumps({"key": original.letter.key, "value": value}) + "\n")
-                written += 1
-        part.replace(file)
+        with written_whole(file):
+            # Made anew, for one that is there may be for others to read.
+            part.unlink(missing_ok=True)
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                for original in originals(get_settings().kafka, _chosen(reason, key)):
+                    value = original.value.decode(errors="surrogateescape")
+                    out.write(json.dumps({"key": original.letter.key, "value": value}) + "\n")
+                    written += 1
     except OSError as error:
         raise InputError(file, f"cannot be written: {error.strerror}") from error
     finally:
-        try:
-            part.unlink()  # half of it is of no use
-        except (FileNotFoundError, NotADirectoryError):
-            pass  # it was not made, or is whole and has its name
-        except OSError as error:
-            typer.echo(f"{part} is left, with card numbers in it: {error.strerror}", err=True)
+        if os.path.lexists(part):
+            typer.echo(f"{part} is left, with card numbers in it", err=True)
     typer.echo(f"{written:,} originals written to {file}: repair the values, then `resend --repaired {file}`")
 
 

@@ -1,6 +1,5 @@
 """`fraudflow simulate`: files from the simulator."""
 
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from infra.errors import TerminalError
+from infra.whole_file import written_whole
 from simulator.population import simulate_population, write_population
 from simulator.transactions import DAYS, FRAUD_RATE, SCHEMA, Simulation
 
@@ -42,20 +42,15 @@ def simulate(
         raise TerminalError(f"cannot write to {out}: {error.strerror}") from error
     simulation = Simulation(population, transactions, seed, fraud_rate, days=days)
     path = out / f"transactions.{format}"
-    unfinished = path.with_suffix(path.suffix + ".part")
     columns = (TextColumn("transactions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("transactions", total=transactions)
         rows = (_shown(frame, progress, task) for frame in simulation.frames())
-        # Under another name until it is whole: half a file looks just like a short one.
         try:
-            (_write_csv if format is Format.csv else _write_parquet)(rows, unfinished)
-            unfinished.replace(path)
+            with written_whole(path) as part:
+                (_write_csv if format is Format.csv else _write_parquet)(rows, part)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise TerminalError(f"cannot write {path}: {error}") from error
-        finally:
-            with suppress(OSError):  # or it would hide what went wrong
-                unfinished.unlink()
     console.print(f"{customers:,} customers, {merchants:,} merchants and {transactions:,} transactions in {out}")
 
 

@@ -1,6 +1,5 @@
 """The answers of an undisturbed run, to hold those of another one against: bit by bit, by transaction number."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.errors import TerminalError
+from infra.whole_file import part_of, written_whole
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,10 @@ class Baseline:
         Raises:
             TerminalError: it cannot be written there; what was there before stays.
         """
-        part = _part(path)
         try:
-            with part.open("wb") as file:
+            with written_whole(path) as part, part.open("wb") as file:
                 np.savez(file, keys=self.keys, bits=self.bits, versions=np.array(self.versions, str))
-            part.replace(path)
         except OSError as error:
-            with suppress(OSError):  # it may be that it could not be made
-                part.unlink()
             raise TerminalError(_refusal(path, error.strerror)) from error
 
     def knows(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -77,15 +73,10 @@ def require_writable(path: Path) -> None:
     try:
         if path.exists() and not path.is_file():
             raise TerminalError(_refusal(path, "what is there is no file"))
-        _part(path).open("wb").close()
-        _part(path).unlink()
+        part_of(path).open("wb").close()
+        part_of(path).unlink()
     except OSError as error:
         raise TerminalError(_refusal(path, error.strerror)) from error
-
-
-def _part(path: Path) -> Path:
-    """The name that it has until it is whole: half a baseline would know half of the transactions."""
-    return path.with_name(path.name + ".part")
 
 
 def _refusal(path: Path, problem: str | None) -> str:
