@@ -132,17 +132,12 @@ def test_another_budget_replaces_the_alarm(aws: Calls, ecs_settings: Settings) -
 
 
 def test_another_address_is_mailed_from_then_on(aws: Calls, ecs_settings: Settings) -> None:
-    stack, step = Stack.of(ecs_settings), ("budget", "cost")
+    stack = Stack.of(ecs_settings)
     Ids(stack)["budget/cost"]
-    (spec,) = [one.spec({}) for one in plan.steps(stack) if (one.kind, one.name) == step]
-    assert kind("budget").ensure(stack, "cost", spec).did == "kept"
-    (spec,) = [
-        one.spec({})
-        for one in plan.steps(_changed(stack, budget_email="new@example.com"))
-        if (one.kind, one.name) == step
-    ]
-    assert kind("budget").ensure(stack, "cost", spec).did == "changed"
-    assert kind("budget").ensure(stack, "cost", spec).did == "kept"
+    mailing = _changed(stack, budget_email="new@example.com")
+    for wanted, did in ((stack, "kept"), (mailing, "changed"), (mailing, "kept")):
+        (step,) = [one for one in plan.steps(wanted) if one.key == "budget/cost"]
+        assert kind(step.kind).ensure(stack, step.name, step.spec({})).did == did
 
 
 @pytest.mark.slow

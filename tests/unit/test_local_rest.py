@@ -1,62 +1,28 @@
 """Prefect's server on SQLite is busy now and then: asked again, not given up."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from infra.errors import TerminalError, TransientError
-from infra.local import ports, processes, rest, stack
+from infra.local import processes, rest, stack
 from infra.local.registry import WORKER, Registry
 from infra.local.rest import PrefectApi
 from infra.settings import LocalSettings, Settings
-
-
-class Server(ThreadingHTTPServer):
-    """Answers with one status code after the other, the last one for ever."""
-
-    codes: list[int]
-    asked = 0
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        code = self.server.codes[min(self.server.asked, len(self.server.codes) - 1)]
-        self.server.asked += 1
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(code)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    do_GET = do_POST
-
-    def log_message(self, *_: object) -> None:
-        pass
+from tests.answering import Server, answering
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(rest.time, "sleep", lambda _: None)
-    with Server((ports.HOST, 0), _Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with answering() as server:
         yield server
-        server.shutdown()
-        thread.join()
-
-
-def url(server: Server) -> str:
-    return f"http://{ports.HOST}:{server.server_port}/api"
 
 
 def ask(server: Server, *codes: int) -> object:
     server.codes = list(codes)
-    return PrefectApi(url(server)).post("/flows/", {})
+    return PrefectApi(server.url).post("/flows/", {})
 
 
 def test_a_busy_server_is_asked_again(server: Server) -> None:
@@ -86,7 +52,7 @@ def test_a_stack_goes_down_though_prefect_refuses_us(server: Server, tmp_path: P
     """A login that this shell does not have, or another program on the port of a Prefect that died."""
     server.codes = [code]
     settings, told = Settings(local=LocalSettings(home=tmp_path)), []
-    worker = processes.spawn(WORKER, ["sleep", "600"], home=tmp_path, address=f"{url(server)}")
+    worker = processes.spawn(WORKER, ["sleep", "600"], home=tmp_path, address=server.url)
     Registry(tmp_path).add(worker)
     assert stack.down(settings, progress=told.append) == [WORKER]
     assert processes.marked(tmp_path) == []
