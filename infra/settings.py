@@ -277,6 +277,13 @@ class LocalSettings(BaseModel):
     members: int = Field(default=1, ge=1, le=5)
     kafka_heap: str = "512m"
     hazelcast_heap: str = "2g"
+    hazelcast_niceness: int = Field(
+        default=5,
+        ge=0,
+        le=19,
+        description="how far members come behind what scores: one that counts for somebody who looks takes all cores "
+        "for a moment. Beside other work they starve; 0 gives them the same share",
+    )
     java_options: str = Field(default="", description="more of them for Kafka and Hazelcast, as on a command line")
     maven_repository: str = "https://repo1.maven.org/maven2"
 

@@ -45,7 +45,7 @@ def reference() -> Path:
 @contextmanager
 def running(home: Path, services: Collection[str], **changes: object) -> Iterator[Settings]:
     """A stack of these services in `home`; when the run ends or is killed, so does the stack."""
-    settings = Settings(local=local(home), **changes)
+    settings = Settings(**{"local": local(home)} | changes)
     with guarded(home):
         stack.up(settings, services=services)
         yield stack.with_addresses(settings)

@@ -29,8 +29,6 @@ JVM_OPTIONS = [
     "-Djava.awt.headless=true",
     "-Djava.net.preferIPv4Stack=true",
 ]
-# A member that counts for somebody who looks takes all cores for a moment, and scoring would wait for it.
-_NICENESS = 5
 _CONFIG = [
     f"-Djava.util.logging.config.file={_FOLDER / 'logging.properties'}",
     f"-Dhazelcast.config={_FOLDER / 'hazelcast.yaml'}",
@@ -89,7 +87,7 @@ def start(
         home=home,
         address=address,
         env=java.environment(),
-        niceness=_NICENESS,
+        niceness=local.hazelcast_niceness,
     )
 
 

@@ -38,7 +38,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         patch.setenv("HZ_CLUSTERNAME", "elsewhere")
         patch.setenv("HZ_NETWORK_INTERFACES_ENABLED", "false")
         patch.setenv("JDK_JAVA_OPTIONS", "-Xmx1m")
-        with running(tmp_path_factory.mktemp("own"), SERVERS) as settings:
+        home = tmp_path_factory.mktemp("own")
+        with running(home, SERVERS, local=local(home, hazelcast_niceness=2)) as settings:
             yield settings
 
 
@@ -83,6 +84,8 @@ def test_everything_listens_on_127_0_0_1_only(own: Settings) -> None:
 
 def test_java_servers_have_the_settings_options_and_none_of_our_variables(own: Settings) -> None:
     assert own.local.java_options
+    behind = {name: psutil.Process(pid).nice() - psutil.Process().nice() for name, pid in pids(own).items()}
+    assert behind == {KAFKA: 0, "hazelcast-1": own.local.hazelcast_niceness}
     for pid in pids(own).values():
         assert own.local.java_options in psutil.Process(pid).cmdline()
         assert not [name for name in psutil.Process(pid).environ() if name.startswith(("HZ_", "JDK_"))]
