@@ -24,7 +24,8 @@ from dashboard.links import Link, LinkRefused
 from dashboard.stream import Stream
 from infra.errors import TerminalError, TransientError
 from infra.hazelcast import PREDICTIONS
-from infra.kafka import client_config, explained
+from infra.kafka import client_config
+from infra.kafka_errors import explained
 from infra.settings import Settings
 
 CLAIMS, ANSWERS = "caseClaims", "customerAnswers"

@@ -9,7 +9,8 @@ from contextlib import suppress
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.errors import FraudflowError
-from infra.kafka import explained, partitions_now, reader_config
+from infra.kafka import partitions_now, reader_config
+from infra.kafka_errors import explained
 from infra.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)

@@ -17,15 +17,8 @@ from itertools import chain, groupby
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from infra.errors import TransientError
-from infra.kafka import (
-    REQUEST_TIMEOUT_SECONDS,
-    client_config,
-    explained,
-    init_transactions,
-    lost_or_explained,
-    partitions,
-    reader_config,
-)
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, init_transactions, partitions, reader_config
+from infra.kafka_errors import explained, lost_or_explained
 from infra.partitioner import shares
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader

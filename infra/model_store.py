@@ -16,7 +16,8 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.errors import TerminalError, TransientError
-from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, explained, init_transactions, lost_or_explained
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, init_transactions
+from infra.kafka_errors import explained, lost_or_explained
 from infra.settings import KafkaSettings
 from infra.topic_reader import TopicReader
 

@@ -19,15 +19,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from infra.daemon import LATE_SECONDS, DaemonThread
 from infra.errors import InputError, TerminalError, TransientError
-from infra.kafka import (
-    REFUSED_RECORD,
-    REQUEST_TIMEOUT_SECONDS,
-    client_config,
-    init_transactions,
-    last_records,
-    lost_or_explained,
-    patiently,
-)
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, client_config, init_transactions, last_records, patiently
+from infra.kafka_errors import REFUSED_RECORD, lost_or_explained
 from infra.settings import KafkaSettings
 from infra.transaction_sources import Records, Source
 

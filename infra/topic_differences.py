@@ -5,15 +5,8 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined] - public, not marked so
 
-from infra.kafka import (
-    INSYNC,
-    REQUEST_TIMEOUT_SECONDS,
-    Admin,
-    explained,
-    partitions_wanted,
-    topic_config,
-    topic_names,
-)
+from infra.kafka import INSYNC, REQUEST_TIMEOUT_SECONDS, Admin, partitions_wanted, topic_config, topic_names
+from infra.kafka_errors import explained
 from infra.settings import KafkaSettings
 
 _PARTITIONS, _REPLICAS = "partitions", "replication factor"

@@ -10,15 +10,8 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from infra.errors import FraudflowError, TerminalError, TransientError
-from infra.kafka import (
-    REQUEST_TIMEOUT_SECONDS,
-    Admin,
-    explained,
-    known_partitions,
-    patiently,
-    reader_config,
-    wait_for_brokers,
-)
+from infra.kafka import REQUEST_TIMEOUT_SECONDS, Admin, known_partitions, patiently, reader_config, wait_for_brokers
+from infra.kafka_errors import explained
 from infra.settings import KafkaSettings
 
 # Longer than the transaction of any producer here may stay open: until it ends, readers stand in front of it.

@@ -18,7 +18,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra import seeding
 from infra.errors import InputError, TerminalError, TransientError
-from infra.kafka import client_config, delete_topics, lost_or_explained
+from infra.kafka import client_config, delete_topics
+from infra.kafka_errors import lost_or_explained
 from infra.seeding import newest_day, seed
 from infra.settings import KafkaSettings, Settings
 from infra.transaction_sources import SCHEMA, FrameSource, Source, open_source
