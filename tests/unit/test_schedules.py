@@ -1,0 +1,19 @@
+"""What looks at the age of something runs where it is renewed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("file", ["prefect.yaml", "prefect-ecs.yaml"])
+def test_features_are_loaded_by_schedule_where_their_age_is_watched(file: str):
+    deployments = yaml.safe_load((PROJECT / file).read_text())["deployments"]
+    on = {
+        deployment["entrypoint"]
+        for deployment in deployments
+        if any(schedule["active"] for schedule in deployment.get("schedules", []))
+    }
+    assert {"flows/monitor.py:monitor", "flows/load_features.py:load_features"} <= on
