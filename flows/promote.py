@@ -53,7 +53,7 @@ def promote(
     refusal = compared["refusal"]
     if refusal and not even_if_worse:
         raise TerminalError(
-            f"{both['version']} is worse than the {compared['champion']} and is not promoted: {refusal}. "
+            f"{both['version']} is worse than the {compared['against']} and is not promoted: {refusal}. "
             "Try it as a shadow with `fraudflow models shadow`, or promote it with --even-if-worse"
         )
     why = f"promoted although {refusal}" if refusal else f"not worse than {champion}"

@@ -13,11 +13,6 @@ class TerminalError(FraudflowError):
     """Trying again changes nothing until somebody mends the input or the settings. Told at once."""
 
 
-def passes(status: int) -> bool:
-    """Whether HTTP's answer of this status may be another one in a moment: the server fails, or says "not now"."""
-    return status >= 500 or status in {408, 429}
-
-
 class InputError(TerminalError):
     """A file or a row of it cannot be used."""
 
@@ -26,3 +21,8 @@ class InputError(TerminalError):
         self.path, self.line, self.column, self.problem = path, line, column, problem
         where = f"{path}" + (f", line {line}" if line else "") + (f", column {column}" if column else "")
         super().__init__(f"{where}: {problem}")
+
+
+def passes(status: int) -> bool:
+    """Whether HTTP's answer of this status may be another one in a moment: the server fails, or says "not now"."""
+    return status >= 500 or status in {408, 429}

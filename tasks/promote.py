@@ -57,7 +57,8 @@ def compare_with_champion(number: str, history: str, as_of: datetime | None) -> 
     """Judge a version and the champion on the newest labelled transactions; neither has learnt from them, if it can be.
 
     Returns:
-        `champion`, with a word on whether it may have; `refusal` (None, if it is not worse), `table` and `rows`.
+        `against`, the champion with a word on whether it may have; `refusal` (None, if it is not worse), `table` and
+        `rows`.
     """
     from training import report
     from training.comparison import LEARNT, compare
@@ -70,12 +71,12 @@ def compare_with_champion(number: str, history: str, as_of: datetime | None) -> 
     old = unpack_model(champion_of(ModelStore(settings.kafka), settings))
     part, known = _newest_rows(data, settings.training, new, old, as_of)
     judged = compare(data, part, new, old, settings)
-    champion = f"champion {old.manifest.version}{LEARNT if known else ''}"
-    titles = {f"challenger {new.manifest.version}": judged.challenger, champion: judged.champion}
+    against = f"champion {old.manifest.version}{LEARNT if known else ''}"
+    titles = {f"challenger {new.manifest.version}": judged.challenger, against: judged.champion}
     verdict = judged.refusal or "the challenger is not worse"
-    get_run_logger().info("on %s rows, against the %s: %s", f"{len(part.rows):,}", champion, verdict)
+    get_run_logger().info("on %s rows, against the %s: %s", f"{len(part.rows):,}", against, verdict)
     return {
-        "champion": champion,
+        "against": against,
         "refusal": judged.refusal,
         "table": report.table(titles),
         "rows": len(part.rows),

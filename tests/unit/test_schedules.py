@@ -1,11 +1,9 @@
 """What looks at the age of something runs where it is renewed."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
-PROJECT = Path(__file__).parents[2]
+from tests.conftest import PROJECT
 
 
 @pytest.mark.parametrize("file", ["prefect.yaml", "prefect-ecs.yaml"])

@@ -1,15 +1,12 @@
 """The runs of this project's deployments, and of no other, are called crashed when they fall silent."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import RelatedResource, Resource
 
 from infra.local.runs import AWS_TAG, TAG, silent_runs_crash
-
-PROJECT = Path(__file__).parents[2]
+from tests.conftest import PROJECT
 
 
 def watched(flow: str, tags: list[str]) -> bool:
