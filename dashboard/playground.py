@@ -211,7 +211,8 @@ def _aim(select: e.Select) -> None:
         table.set("alias", e.TableAlias(this=e.to_identifier(table.name)))
     table.set("this", e.to_identifier(_READ[table.name]))
     for count in select.find_all(e.Count):
-        # Hazelcast 5.6 counts rows of which it needs no column five times slower than keys, and no key is null.
+        # Where no column is named Hazelcast 5.6 makes all of each row: 5.3 s of 250,000 rows, and 0.1 s of their keys,
+        # none of which is null.
         if isinstance(count.this, e.Star):
             count.set("this", e.column("__key"))
 
