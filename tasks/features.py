@@ -9,6 +9,7 @@ import polars as pl
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from infra.errors import TerminalError
 from infra.feature_store import FeatureStore, Manifest
 from infra.feature_tables import FeatureTables
 from infra.hazelcast import connect
@@ -25,11 +26,17 @@ RETRY_DELAYS = [2.0, 5.0, 10.0]
 
 
 @task(retries=3, retry_delay_seconds=RETRY_DELAYS, retry_condition_fn=transient_only, cache_policy=NO_CACHE)
-def find_data(data: str | None) -> str:
+def find_data(data: str | None, again: bool = False) -> str:
     """The data directory: the one named, else the one loaded last, else the simulator's.
+
+    Args:
+        data: named.
+        again: the simulator's is not wanted: members that were all away have lost what was loaded, and nobody who runs
+            this by a schedule wants customers that do not exist in place of his own.
 
     Raises:
         TransientError: Hazelcast does not answer.
+        TerminalError: nothing is loaded that could be loaded again.
     """
     if data:
         return data
@@ -39,6 +46,8 @@ def find_data(data: str | None) -> str:
         manifest = FeatureStore(client).read_manifest()
     finally:
         client.shutdown()
+    if manifest is None and again:
+        raise TerminalError("no features are loaded, and so no folder is known: run load-features with `data`")
     # The simulator's own is made anew where it is not: a container's files end with it.
     return demo_data() if manifest is None or manifest.source == str(_demo_folder().resolve()) else manifest.source
 

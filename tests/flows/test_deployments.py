@@ -237,7 +237,9 @@ def test_the_nightly_run_is_scheduled(api: PrefectApi):
         runs = api.post("/flow_runs/filter", filters | {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
         return [run for run in runs if run["auto_scheduled"]]
 
-    assert until(planned, what="a scheduled run")[0]["expected_start_time"].split("T")[1].startswith("03:00")
+    first = until(planned, what="a scheduled run")[0]
+    assert first["expected_start_time"].split("T")[1].startswith("03:00")
+    assert first["parameters"] == {"again": True}
 
 
 def test_scoring_goes_on_until_it_is_cancelled_and_comes_back_when_it_is_killed(

@@ -9,7 +9,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 
 from flows.load_features import load_features
-from infra.errors import TransientError
+from infra.errors import TerminalError, TransientError
 from infra.feature_store import FeatureStore
 from infra.hazelcast import connect
 from infra.settings import HazelcastSettings, Settings
@@ -59,3 +59,12 @@ def test_the_folder_that_was_loaded_last_is_asked_for_again_when_hazelcast_was_a
     again = load_features()
     assert again["source"] == str(data)
     assert not again["loaded"]
+
+
+def test_what_is_loaded_again_is_never_the_simulators(settings: Settings, client: HazelcastClient, data: Path):
+    with pytest.raises(TerminalError, match="no features are loaded"):
+        load_features(again=True)
+    assert FeatureStore(client).read_manifest() is None
+    FeatureStore(client).load(read_feature_files(data))
+    again = load_features(again=True)
+    assert (again["source"], again["loaded"]) == (str(data), False)

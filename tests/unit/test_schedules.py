@@ -10,8 +10,10 @@ from tests.conftest import PROJECT
 def test_features_are_loaded_by_schedule_where_their_age_is_watched(file: str):
     deployments = yaml.safe_load((PROJECT / file).read_text())["deployments"]
     on = {
-        deployment["entrypoint"]
+        deployment["entrypoint"]: schedule.get("parameters")
         for deployment in deployments
-        if any(schedule["active"] for schedule in deployment.get("schedules", []))
+        for schedule in deployment.get("schedules", [])
+        if schedule["active"]
     }
-    assert {"flows/monitor.py:monitor", "flows/load_features.py:load_features"} <= on
+    assert "flows/monitor.py:monitor" in on
+    assert on["flows/load_features.py:load_features"] == {"again": True}, "or it loads customers that do not exist"
