@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import TerminalError, TransientError
+from infra.errors import TerminalError, TransientError, passes
 from infra.settings import LocalSettings
 
 LOCK_FILE = Path(__file__).with_name("jars.lock")
@@ -133,8 +133,7 @@ def _get(jar: Jar, url: str) -> bytes:
             with urllib.request.urlopen(_request(url), timeout=_READ_TIMEOUT_SECONDS) as response:  # noqa: S310
                 return response.read()
         except urllib.error.HTTPError as error:
-            # 429 and 5xx are the repository's trouble, the rest of them ours.
-            if error.code != 429 and error.code < 500:
+            if not passes(error.code):
                 raise TerminalError(
                     f"{jar.coordinates}: {_shown(url)} answers {error.code} {error.reason}. "
                     f"Name a Maven repository that has it in FRAUDFLOW_LOCAL__MAVEN_REPOSITORY"

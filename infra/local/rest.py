@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from infra.errors import TerminalError, TransientError
+from infra.errors import TerminalError, TransientError, passes
 
 # On SQLite the server itself waits 60 s for its file, and then tells.
 _TIMEOUT_SECONDS = 75
@@ -80,7 +80,7 @@ class PrefectApi:
                 return json.loads(content) if content else None
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")[:1000]
-            if error.code >= 500 or error.code in _BUSY:
+            if passes(error.code):
                 kind = _BusyError if error.code in _BUSY else TransientError
                 raise kind(f"Prefect: {method} {self.url}{path}: {error.code} {said}") from error
             hint = ". Set PREFECT_API_AUTH_STRING as the server has it" if error.code == 401 else ""
