@@ -193,7 +193,7 @@ def _troubled(operations: Operations, settings: MonitorSettings) -> list[Finding
         found.append(Finding("dead-letters", OPERATIONS, f"{text}, limit {settings.dead_letter_share:.1%}"))
     loaded = operations.features_loaded
     if loaded is None:
-        found.append(Finding("features", OPERATIONS, "no features are loaded: run load-features"))
+        found.append(Finding("features", OPERATIONS, "no features are loaded: run load-features with your `data`"))
     else:
         hours = (operations.now - loaded).total_seconds() / 3600
         if hours > settings.feature_age_hours:
