@@ -16,8 +16,8 @@ def load_features(data: str | None = None, again: bool = False) -> dict[str, Any
         data: folder with `customer_data.csv`, `merchant_data.csv` and the dictionaries, of the machine that the flow
             runs on or s3://bucket/folder; left out, the one that was loaded last, and where nothing is loaded the
             simulator's.
-        again: with `data` left out, only the one that was loaded last, as the schedule asks: the run fails where nothing
-            is loaded.
+        again: with `data` left out, only the one that was loaded last, as the schedule asks: the run fails where
+            nothing is loaded.
     """
     result = load_into_hazelcast(find_data(data, again))
     rows = "\n".join(f"| {name} | {count:,} |" for name, count in result["counts"].items())
